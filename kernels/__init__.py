@@ -1,0 +1,1 @@
+"""CUDA kernels of the block operations, each beside its plain-torch twin."""

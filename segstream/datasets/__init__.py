@@ -1,0 +1,1 @@
+"""Readers of segmentation datasets in their official folder layouts."""

@@ -1,0 +1,1 @@
+"""Where results go: annotated video, masks, JSON lines."""

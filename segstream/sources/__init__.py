@@ -1,0 +1,1 @@
+"""Where frames come from: files, folders, cameras, streams, the drawn street."""
