@@ -163,7 +163,9 @@ def combine_nearest(tiles: Tensor, grid: Grid) -> Tensor:
 def combine_coarse(tiles: Tensor, grid: Grid) -> Tensor:
     """Put together tiles [T, C, q, q] of a grid whose blocks are all low, at their own resolution [N, C, GH*q, GW*q]."""
     if grid.n_high:
-        raise ValueError(f"{grid.n_high} blocks are high: only a grid of low blocks has a dense tensor of low resolution")
+        raise ValueError(
+            f"{grid.n_high} blocks are high: only a grid of low blocks has a dense tensor of low resolution"
+        )
     return place_blocks(tiles, grid, tiles.shape[-1])
 
 
