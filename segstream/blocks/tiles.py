@@ -141,7 +141,7 @@ def combine(tiles: Tensor, grid: Grid, seamless: bool = True) -> Tensor:
     Returns:
         [N, C, GH*2q, GW*2q].
     """
-    _, c, q, _ = tiles.shape
+    q = tiles.shape[-1]
     high, low = to_lists(tiles, grid)
     if grid.n_low:
         if seamless:
@@ -161,7 +161,7 @@ def combine_nearest(tiles: Tensor, grid: Grid) -> Tensor:
 
 
 def combine_coarse(tiles: Tensor, grid: Grid) -> Tensor:
-    """Put together tiles [T, C, q, q] of a grid whose blocks are all low, at their own resolution [N, C, GH*q, GW*q]."""
+    """Put tiles [T, C, q, q] of a grid without high blocks together at their own resolution: [N, C, GH*q, GW*q]."""
     if grid.n_high:
         raise ValueError(
             f"{grid.n_high} blocks are high: only a grid of low blocks has a dense tensor of low resolution"

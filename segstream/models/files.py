@@ -1,0 +1,136 @@
+"""Reading and writing model files: safetensors with the spec in the metadata."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segstream.errors import ModelError, OutputError
+from segstream.models.policy_net import PolicyNet
+from segstream.models.spec import ModelSpec, spec_from_json
+from segstream.models.swiftnet import ENCODERS, SwiftNet
+
+METADATA_KEY = "segstream"
+
+
+@dataclass(slots=True)
+class Model:
+    """A network with its policy network, where it has one, and what is known of them."""
+
+    network: SwiftNet
+    policy_net: PolicyNet | None
+    spec: ModelSpec
+
+
+def save_model(model: Model, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a model file; an older file of that name is replaced only once the new one is complete.
+
+    Args:
+        model: what to write.
+        path: the file, which should end in .safetensors.
+        dtype: type of the stored weights.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    tensors = {f"network.{k}": v for k, v in model.network.state_dict().items()}
+    if model.policy_net is not None:
+        tensors |= {f"policy.{k}": v for k, v in model.policy_net.state_dict().items()}
+    stored = {k: storable(v, dtype) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        try:
+            save_file(stored, temporary, metadata={METADATA_KEY: model.spec.to_json()})
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write the model to {path} ({error}); choose a folder that exists and is writable"
+        ) from error
+
+
+def storable(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+
+
+def read_model(path: str | Path) -> Model:
+    """Read a model file written by `save_model`.
+
+    Returns:
+        The networks in float32, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: if the file is missing, is no safetensors file, or holds the weights of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}; see `segstream models` for the models that are installed")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a readable safetensors file ({error}); use a model listed by `segstream models`, or import "
+            "a checkpoint with `segstream models import`"
+        ) from error
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{path} holds weights but no segstream model; import a checkpoint with `segstream models import`"
+        )
+    spec = spec_from_json(metadata[METADATA_KEY], str(path))
+    return build_model(spec, tensors, str(path))
+
+
+def build_model(spec: ModelSpec, tensors: dict[str, Tensor], where: str) -> Model:
+    """Make the networks of a spec and fill them with tensors named `network.*` and `policy.*`."""
+    if spec.encoder not in ENCODERS:
+        raise ModelError(
+            f"{where} asks for the encoder {spec.encoder!r}, but this version knows only {', '.join(ENCODERS)}"
+        )
+    network = SwiftNet(spec.encoder, len(spec.classes), seamless=spec.interpolation == "seamless")
+    fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, where)
+    policy_net = None
+    policy_tensors = {k[7:]: v for k, v in tensors.items() if k.startswith("policy.")}
+    if policy_tensors:
+        width = policy_tensors["layers.0.weight"].shape[0] if "layers.0.weight" in policy_tensors else 64
+        policy_net = PolicyNet(width)
+        fill(policy_net, policy_tensors, where)
+        policy_net.eval()
+    return Model(network.eval(), policy_net, spec)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Load tensors into a module, every one of them and no other.
+
+    Raises:
+        ModelError: if names or shapes are of another network.
+    """
+    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    missing, unknown = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    if missing or unknown:
+        what = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which this network does not"
+        raise ModelError(
+            f"{where} holds the weights of another network: it {what} ({len(missing)} missing, {len(unknown)} unknown); "
+            "check the encoder"
+        )
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape:
+            raise ModelError(
+                f"{where} holds the weights of another network: {name!r} is {list(tensor.shape)} instead of "
+                f"{list(wanted[name].shape)}; check the encoder and the number of classes"
+            )
+    module.load_state_dict(given, strict=False)

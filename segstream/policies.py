@@ -1,0 +1,115 @@
+"""Which blocks run at high resolution: every policy gives each block a score, one rule turns scores into a grid."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segstream.errors import UsageError
+from segstream.models.policy_net import PolicyNet
+
+POLICIES = ("learned", "heuristic", "random", "high", "low")
+# A block is high above this score where neither the user nor the model says otherwise.
+THRESHOLDS = {"learned": 0.5, "heuristic": 0.12, "random": 0.5, "high": 0.5, "low": 0.5}
+
+
+def score(
+    policy: str,
+    x: Tensor,
+    block: int,
+    policy_net: PolicyNet | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Score every block of an image: how much it would gain from high resolution.
+
+    Args:
+        policy: "learned" (the paper's policy network), "heuristic" (detail lost when the image is shrunk), "random"
+            (drawn from the image's own bytes and `seed`, so that the same frame gives the same grid), "high", "low".
+        x: float [N, 3, GH*block, GW*block], normalised.
+        block: side of a block in pixels.
+        policy_net: the network of the learned policy.
+        seed: for the random policy.
+
+    Returns:
+        float32 [N, GH, GW], 0..1.
+
+    Raises:
+        UsageError: if the policy is unknown, or is "learned" and the model has no policy network.
+    """
+    n, _, height, width = x.shape
+    shape = (n, height // block, width // block)
+    if policy == "learned":
+        if policy_net is None:
+            raise UsageError(
+                "this model has no policy network, so the policy 'learned' cannot run; use --policy heuristic or a "
+                "model with a learned policy (see `segstream models`)"
+            )
+        return policy_net(x, block).float().sigmoid()
+    if policy == "heuristic":
+        return detail(x, block)
+    if policy == "random":
+        return torch.stack([random_scores(image, shape[1:], seed) for image in x])
+    if policy == "high":
+        return torch.ones(shape, device=x.device)
+    if policy == "low":
+        return torch.zeros(shape, device=x.device)
+    raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
+
+
+def detail(x: Tensor, block: int) -> Tensor:
+    """The heuristic: mean of |x - enlarge(shrink(x))| over each block, shrinking by 4, as a score in 0..1.
+
+    Takes and gives what `score` does. The mean is that of normalised values; 1 - exp(-mean) brings it below 1.
+    """
+    small = F.avg_pool2d(x, 4)
+    again = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
+    lost = F.avg_pool2d((x - again).abs().mean(1, keepdim=True), block).squeeze(1)
+    return 1 - torch.exp(-lost.float())
+
+
+def random_scores(image: Tensor, shape: tuple[int, int], seed: int) -> Tensor:
+    """float32 [GH, GW], uniform, drawn from the image [3, H, W] itself and the seed."""
+    thumbnail = F.interpolate(image[None].float(), size=(16, 16), mode="nearest").cpu().contiguous()
+    key = zlib.crc32(thumbnail.numpy().tobytes(), seed & 0xFFFFFFFF)
+    generator = torch.Generator().manual_seed(key)
+    return torch.rand(shape, generator=generator).to(image.device)
+
+
+def select(scores: Tensor, threshold: float = 0.5, budget: float = 1.0) -> Tensor:
+    """Turn scores into a grid: blocks above the threshold, at most `budget` of each image, highest scores first.
+
+    Equal scores are taken in row-major order, so the result never depends on chance.
+
+    Args:
+        scores: float [N, GH, GW].
+        threshold: a block is high where its score is above it.
+        budget: largest share of an image's blocks that may be high, 0..1.
+
+    Returns:
+        bool [N, GH, GW], on the scores' device.
+    """
+    above = scores > threshold
+    n, rows, columns = scores.shape
+    allowed = int(budget * rows * columns + 1e-6)
+    if allowed >= rows * columns:
+        return above
+    order = torch.argsort(scores.reshape(n, -1), dim=1, descending=True, stable=True)
+    within = torch.zeros(n, rows * columns, dtype=torch.bool, device=scores.device)
+    within.scatter_(1, order[:, :allowed], True)
+    return above & within.view_as(above)
+
+
+def check_options(policy: str, threshold: float | None, budget: float) -> None:
+    """Check what a user chose.
+
+    Raises:
+        UsageError: with what is wrong and what was expected.
+    """
+    if policy not in POLICIES:
+        raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
+    for name, value in (("threshold", threshold), ("budget", budget)):
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"the {name} must be from 0 to 1, not {value}")

@@ -1,0 +1,141 @@
+"""The one object that people embed: images in, results out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segstream.engines.base import Choice, EngineOutput
+from segstream.engines.choose import make_engine
+from segstream.errors import UsageError
+from segstream.flops import measure
+from segstream.frames import Frame, Result
+from segstream.geometry import Geometry, check_image, fit
+from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
+from segstream.policies import THRESHOLDS, check_options
+
+
+class Segmenter:
+    """Segments images with a SegBlocks network.
+
+    Settings may be changed between frames from any thread: `policy`, `threshold`, `budget` and `seed` are read once for
+    each frame. Calls themselves must come from one thread at a time.
+
+    Args:
+        model: name of an installed model, path of a .safetensors file, or a loaded `Model`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        policy: "learned", "heuristic", "random", "high" or "low"; None takes the model's own.
+        threshold: score above which a block runs at high resolution, 0..1; None takes the model's own for the policy.
+        budget: largest share of blocks at high resolution, 0..1.
+        size: width and height of the network input; None takes about as many pixels as the model was trained on.
+        block: side of a block in pixels of the network input, a multiple of 64; None takes the model's own.
+        seed: for the random policy.
+
+    Raises:
+        ModelError: if the model cannot be loaded.
+        UsageError: if an option cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        policy: str | None = None,
+        threshold: float | None = None,
+        budget: float = 1.0,
+        size: tuple[int, int] | None = None,
+        block: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        loaded = model if isinstance(model, Model) else load_model(model)
+        spec = loaded.spec
+        self.policy = spec.policy if policy is None else policy
+        self.threshold = threshold
+        self.budget = budget
+        self.seed = seed
+        check_options(self.policy, threshold, budget)
+        if self.policy == "learned" and loaded.policy_net is None:
+            raise UsageError(f"the model {spec.name!r} has no learned policy; use heuristic, random, high or low")
+        self.has_learned_policy = loaded.policy_net is not None
+        self.spec: ModelSpec = spec
+        self.size = size
+        self.block = spec.block if block is None else block
+        if self.block % 64 or not 64 <= self.block <= 1024:
+            raise UsageError(f"the block side must be a multiple of 64 up to 1024 pixels, not {self.block}")
+        self._costs = measure(loaded, self.block)
+        self._palette = np.asarray(spec.palette, dtype=np.uint8)
+        self._engine = make_engine(loaded, device)
+
+    @property
+    def engine_name(self) -> str:
+        """Name of the engine that runs the network."""
+        return self._engine.name
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """The sizes that a frame of this height and width goes through."""
+        return fit((height, width), self.size or self.spec.size, self.block, exact=self.size is not None)
+
+    def threshold_for(self, policy: str) -> float:
+        """The threshold in use for a policy: the user's, the model's own, or the general one."""
+        if self.threshold is not None:
+            return self.threshold
+        return self.spec.thresholds.get(policy, THRESHOLDS[policy])
+
+    def __call__(self, image: NDArray[np.uint8] | Frame) -> Result:
+        """Segment one image.
+
+        Args:
+            image: uint8 [H, W, 3] in RGB order, or a `Frame`.
+
+        Raises:
+            UsageError: if it is no such image, or a setting that was changed cannot be used.
+        """
+        if not isinstance(image, Frame):
+            image = Frame(image=check_image(image), captured_at=time.monotonic())
+        policy, budget = self.policy, self.budget
+        check_options(policy, self.threshold, budget)
+        geometry = self.geometry(*image.image.shape[:2])
+        choice = Choice(policy, self.threshold_for(policy), budget, self.seed)
+        output = self._engine.infer(image.image, geometry, choice)
+        return self._result(image, output, policy)
+
+    def _result(self, frame: Frame, output: EngineOutput, policy: str) -> Result:
+        rows, columns = output.blocks.shape
+        n_high = int(output.blocks.sum())
+        return Result(
+            frame=frame,
+            labels=output.labels,
+            blocks=output.blocks,
+            block_px=output.geometry.block_px,
+            classes=self.spec.classes,
+            palette=self._palette,
+            high_share=n_high / (rows * columns),
+            gmacs=self._costs.gmacs(rows, columns, n_high, policy),
+            dense_gmacs=self._costs.dense_gmacs(rows, columns),
+            timings=output.timings,
+            model=self.spec.name,
+            engine=self._engine.name,
+            policy=policy,
+        )
+
+    def stream(self, source: Any, **options: Any) -> Iterator[Result]:
+        """Segment a video, camera, folder or URL frame by frame; see `segstream.stream`."""
+        from segstream.pipeline import stream
+
+        return stream(source, model=self, **options)
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        self._engine.close()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
