@@ -6,15 +6,16 @@ tiles, so one run of one tile under torch's own counter tells the cost of any gr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segstream.blocks import Grid
 from segstream.models.files import Model
-from segstream.models.swiftnet import POOL_GRIDS, SwiftNet
+from segstream.models.swiftnet import POOL_GRIDS, BNReluConv, SwiftNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def measure(model: Model, block: int) -> Costs:
     x = torch.zeros(1, 3, block, block, device=next(network.parameters()).device)
     grid = Grid(torch.zeros(1, 1, 1, dtype=torch.bool, device=x.device), block)
     total = count(network.tile_logits, x, grid)
-    level_pixel = sum(conv.conv.weight.numel() for conv in network.spp.spp) // len(POOL_GRIDS)
+    level_pixel = cast(BNReluConv, network.spp.spp[0]).conv.weight.numel()
     tile = total - level_pixel * sum(r * r for r in POOL_GRIDS)
     canvas_pixel = 0
     if not network.seamless:
@@ -78,9 +79,9 @@ def pyramid_pixel(network: SwiftNet) -> int:
     return network.spp.spp_bn.conv.weight.numel() + network.spp.spp_fuse.conv.weight.numel()
 
 
-def count(function: nn.Module | object, *arguments: object) -> int:
+def count(function: Callable[..., Any], *arguments: object) -> int:
     """MACs of one call, by torch's flop counter (which counts a MAC as two)."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        function(*arguments)  # type: ignore[operator]
+        function(*arguments)
     return counter.get_total_flops() // 2

@@ -29,7 +29,7 @@ class TorchEngine:
         self.device = torch.device(device)
         self.name = f"torch ({self.device})"
         self.spec = model.spec
-        self.network = model.network.to(self.device, memory_format=torch.channels_last)
+        self.network = model.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.policy_net = None if model.policy_net is None else model.policy_net.to(self.device)
 
     @torch.inference_mode()
@@ -45,21 +45,25 @@ class TorchEngine:
         ran = clock()
         labels = to_labels(logits, geometry)
         done = clock()
-        times = {
-            "prepare": prepared - started,
-            "policy": chosen - prepared,
-            "network": ran - chosen,
-            "labels": done - ran,
-        }
+        ends = {"prepare": prepared, "policy": chosen, "network": ran, "labels": done}
         return EngineOutput(
             labels=labels,
             blocks=grid.high[0].cpu().numpy(),
             geometry=geometry,
-            timings={stage: 1e3 * seconds for stage, seconds in times.items()},
+            timings=stage_times(started, ends),
         )
 
     def close(self) -> None:
         pass
+
+
+def stage_times(started: float, ends: dict[str, float]) -> dict[str, float]:
+    """Milliseconds of each stage, from the seconds at which the stages ended."""
+    times = {}
+    for stage, end in ends.items():
+        times[stage] = 1e3 * (end - started)
+        started = end
+    return times
 
 
 def to_labels(logits: Tensor, geometry: Geometry) -> NDArray[np.uint8]:

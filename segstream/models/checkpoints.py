@@ -42,8 +42,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} cannot be read as plain weights, and segstream runs no code from files; save its `state_dict` alone "
-            "with torch.save and import that"
+            f"{path} cannot be read as plain weights, and segstream runs no code from files; save its `state_dict` "
+            "alone with torch.save and import that"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is not a PyTorch checkpoint ({type(error).__name__}); check the file") from error

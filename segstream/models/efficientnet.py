@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -72,11 +74,11 @@ class EfficientNetLite1(nn.Module):
     def forward(self, x: Tensor, grid: Grid | None = None) -> list[Tensor]:
         """Features of an image [N, 3, H, W]: dense [N, C, H/s, W/s], or with a grid as tiles [T, C, q, q]."""
         conv, bn, activation = self.stem
-        x = conv(x) if grid is None else convolve_padded(conv, sample(x, grid, halo=1))
+        x = conv(x) if grid is None else convolve_padded(cast(nn.Conv2d, conv), sample(x, grid, halo=1))
         x = activation(bn(x))
         features = []
         for index, stage in enumerate(self.blocks):
-            for block in stage:
+            for block in cast(nn.ModuleList, stage):
                 x = block(x, grid)
             if index in FEATURE_STAGES:
                 features.append(x)

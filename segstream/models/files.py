@@ -124,8 +124,8 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     if missing or unknown:
         what = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which this network does not"
         raise ModelError(
-            f"{where} holds the weights of another network: it {what} ({len(missing)} missing, {len(unknown)} unknown); "
-            "check the encoder"
+            f"{where} holds the weights of another network: it {what} "
+            f"({len(missing)} missing, {len(unknown)} unknown); check the encoder"
         )
     for name, tensor in given.items():
         if tensor.shape != wanted[name].shape:

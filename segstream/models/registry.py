@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segstream.errors import ModelError
 from segstream.models.files import Model, read_model
@@ -91,7 +92,8 @@ def untrained_model(encoder: str = "resnet18", seed: int = 0) -> Model:
         network = SwiftNet(encoder, len(spec.classes)).eval()
         policy_net = PolicyNet().eval()
         for module in (*network.modules(), *policy_net.modules()):
-            if isinstance(module, nn.BatchNorm2d):  # statistics unlike the initial ones, so that folding is tested
-                nn.init.uniform_(module.running_mean, -0.1, 0.1)
-                nn.init.uniform_(module.running_var, 0.5, 1.5)
+            if isinstance(module, nn.BatchNorm2d):
+                # Statistics unlike the initial ones, so that folding them is tested.
+                nn.init.uniform_(cast(Tensor, module.running_mean), -0.1, 0.1)
+                nn.init.uniform_(cast(Tensor, module.running_var), 0.5, 1.5)
     return Model(network, policy_net, spec)

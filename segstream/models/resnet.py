@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -89,8 +91,8 @@ class ResNet(nn.Module):
             x = convolve_padded(self.conv1, sample(x, grid, halo=3))
         x = max_pool(F.relu(self.bn1(x)), 3, 2, grid)
         features = []
-        for level in (self.layer1, self.layer2, self.layer3, self.layer4):
-            for block in level:
+        for level in range(1, 5):
+            for block in cast(nn.ModuleList, getattr(self, f"layer{level}")):
                 x = block(x, grid)
             features.append(x)
         return features

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from segstream.blocks import Grid, combine, sample
 from segstream.blocks.layers import convolve, enlarge_to, from_canvas, to_canvas
 from segstream.models.efficientnet import EfficientNetLite1
-from segstream.models.resnet import resnet18, resnet50
+from segstream.models.resnet import ResNet, resnet18, resnet50
 
 POOL_GRIDS = (8, 4, 2)
-ENCODERS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # encoder and width of the decoder
+ENCODERS: dict[str, tuple[Callable[[], ResNet | EfficientNetLite1], int]] = {  # encoder and width of the decoder
     "resnet18": (resnet18, 128),
     "resnet50": (resnet50, 128),
     "efficientnet-lite1": (EfficientNetLite1, 48),
