@@ -44,8 +44,7 @@ class Costs:
         """
         blocks = rows * columns * images
         tiles = 4 * n_high + (blocks - n_high)
-        side = self.block // 32 if n_high else self.block // 64
-        macs = self.tile * tiles + self.canvas_pixel * blocks * side * side
+        macs = self.tile * tiles + self.canvas_pixel * blocks * (self.block // 32) ** 2
         macs += self.level_pixel * images * sum(r * max(1, round(r * columns / rows)) for r in POOL_GRIDS)
         if policy == "learned":
             macs += self.policy_block * blocks
@@ -67,7 +66,7 @@ def measure(model: Model, block: int) -> Costs:
     canvas_pixel = 0
     if not network.seamless:
         canvas_pixel = pyramid_pixel(network)
-        tile -= canvas_pixel * (block // 64) ** 2
+        tile -= canvas_pixel * (block // 32) ** 2
     policy_block = 0
     if model.policy_net is not None:
         policy_block = count(model.policy_net, x, block)

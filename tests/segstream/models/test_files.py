@@ -1,0 +1,123 @@
+"""Model files: what is written is read again, and what cannot be used is refused in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segstream.errors import ModelError, OutputError
+from segstream.models import Model, load_model, read_model, save_model
+from segstream.models.checkpoints import import_authors, read_checkpoint
+from segstream.models.registry import untrained_model
+from segstream.models.spec import ModelSpec, spec_from_json
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return untrained_model()
+
+
+def test_what_is_written_is_read_again(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(model, path, torch.float32)
+    again = load_model(path)
+    assert again.spec == model.spec
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again.network(x), model.network(x))
+        assert again.policy_net is not None and model.policy_net is not None
+        assert torch.equal(again.policy_net(x, 64), model.policy_net(x, 64))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_half_precision_files_are_half_the_size(model: Model, tmp_path: Path) -> None:
+    save_model(model, tmp_path / "half.safetensors")
+    assert (tmp_path / "half.safetensors").stat().st_size < 26e6
+
+
+def test_a_failed_write_keeps_the_old_file(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="folder that exists"):
+        save_model(model, tmp_path / "nowhere" / "model.safetensors")
+    target = tmp_path / "taken.safetensors"
+    target.mkdir()  # a folder cannot be replaced by a file
+    with pytest.raises(OutputError):
+        save_model(model, target)
+    assert target.is_dir() and list(tmp_path.iterdir()) == [target]
+
+
+def refusals(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    text = tmp_path / "text.safetensors"
+    text.write_text("hello")
+    empty = tmp_path / "empty.safetensors"
+    empty.touch()
+    bare = tmp_path / "bare.safetensors"
+    save_file({"a": torch.zeros(1)}, bare)
+    spec = untrained_model().spec
+    other = tmp_path / "other.safetensors"
+    save_file({"network.a": torch.zeros(1)}, other, metadata={"segstream": spec.to_json()})
+    nonsense = tmp_path / "nonsense.safetensors"
+    save_file({"a": torch.zeros(1)}, nonsense, metadata={"segstream": "{}"})
+    return {
+        "missing": (tmp_path / "missing.safetensors", "no model file"),
+        "text": (text, "not a readable safetensors file"),
+        "empty": (empty, "not a readable safetensors file"),
+        "bare": (bare, "models import"),
+        "other": (other, "weights of another network"),
+        "nonsense": (nonsense, "does not describe a segstream model"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "bare", "other", "nonsense"])
+def test_unusable_files_are_refused(kind: str, tmp_path: Path) -> None:
+    path, sentence = refusals(tmp_path)[kind]
+    with pytest.raises(ModelError, match=sentence):
+        read_model(path)
+
+
+def test_an_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(ModelError, match=r"no model 'nonsense'"):
+        load_model("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"palette": [[0, 0, 0]]}, "one colour a class"),
+        ({"block": 100}, "multiple of 64"),
+        ({"size": [100000, 100000]}, "an input size"),
+        ({"interpolation": "cubic"}, "seamless"),
+        ({"std": [0, 1, 1]}, "deviations above 0"),
+        ({"classes": []}, "class names"),
+    ],
+)
+def test_impossible_facts_are_refused(change: dict[str, object], sentence: str) -> None:
+    values = dataclasses.asdict(untrained_model().spec) | change
+    with pytest.raises(ModelError, match=sentence):
+        spec_from_json(json.dumps(values), "a file")
+
+
+def test_checkpoints_run_no_code(tmp_path: Path) -> None:
+    import pickle
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, ("raise SystemExit('code ran')",))
+
+    trap = tmp_path / "trap.pth"
+    trap.write_bytes(pickle.dumps({"state_dict": Trap()}, protocol=2))
+    with pytest.raises(ModelError):
+        read_checkpoint(trap)
+    torch.save({"state_dict": {"module.a": torch.ones(2)}, "epoch": 3}, tmp_path / "good.pth")
+    assert list(read_checkpoint(tmp_path / "good.pth")) == ["a"]
+    with pytest.raises(ModelError, match="another network"):
+        import_authors(tmp_path / "good.pth", untrained_model().spec)
+
+
+def test_spec_survives_json() -> None:
+    spec: ModelSpec = untrained_model().spec
+    assert spec_from_json(spec.to_json(), "a file") == spec

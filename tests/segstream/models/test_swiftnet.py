@@ -1,0 +1,157 @@
+"""SwiftNet and the policy network: against the authors' tensors, and dense against blocks."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.random import PCG64, Generator
+
+from segstream.blocks import Grid
+from segstream.models.checkpoints import import_authors
+from segstream.models.files import Model
+from segstream.models.spec import ModelSpec
+from segstream.models.swiftnet import ENCODERS, SwiftNet
+
+
+def authors_spec(encoder: str) -> ModelSpec:
+    names = tuple(f"class{i}" for i in range(19))
+    return ModelSpec(
+        name="authors",
+        encoder=encoder,
+        classes=names,
+        palette=((0, 0, 0),) * 19,
+        interpolation="local",
+        block=128,
+    )
+
+
+def authors_tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The weights that the reference tensors were made with: drawn from the name of each parameter."""
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    draw = Generator(PCG64(zlib.crc32(name.encode())))
+    if name.endswith("running_var"):
+        values = draw.uniform(0.5, 1.5, shape)
+    elif name.endswith("running_mean"):
+        values = 0.1 * draw.standard_normal(shape)
+    elif len(shape) == 1 and name.endswith("weight"):
+        values = draw.uniform(0.5, 1.5, shape)
+    elif len(shape) == 1 and name.endswith("bias"):
+        values = 0.1 * draw.standard_normal(shape)
+    else:
+        values = draw.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+def write_checkpoint(shared: Path, key: str, path: Path) -> None:
+    names = json.loads((shared / "reference" / "state_dict_names.json").read_text())[key]
+    torch.save({"state_dict": {n: authors_tensor(n, tuple(s)) for n, s in names.items()}}, path)
+
+
+@pytest.fixture(scope="module")
+def authors_model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    path = tmp_path_factory.mktemp("authors") / "rn18.pth"
+    write_checkpoint(shared, "rn18", path)
+    return import_authors(path, authors_spec("resnet18"))
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+@pytest.mark.parametrize("case", ["case0", "case2"])
+@torch.no_grad()
+def test_equals_the_authors(authors_model: Model, shared: Path, case: str) -> None:
+    with np.load(shared / "reference" / "swiftnet_rn18.npz") as file:
+        arrays = {k.split("/")[2]: file[k] for k in file if k.startswith(f"rn18/{case}/")}
+    draw = Generator(PCG64(int(arrays["seed"])))
+    x = torch.from_numpy(draw.standard_normal(tuple(arrays["shape"])).astype(np.float32))
+    block = int(arrays["block"])
+    network, policy_net = authors_model.network, authors_model.policy_net
+    assert policy_net is not None
+    assert relative(network(x), torch.from_numpy(arrays["dense"])) < 1e-4
+    grid = Grid(torch.from_numpy(arrays["grid"]), block)
+    assert relative(network(x, grid), torch.from_numpy(arrays["blocks"])) < 1e-4
+    assert relative(policy_net(x, block), torch.from_numpy(arrays["policy_logits"])[:, 0]) < 1e-4
+
+
+@pytest.mark.parametrize(("key", "encoder"), [("rn50", "resnet50"), ("effl1", "efficientnet-lite1")])
+@torch.no_grad()
+def test_other_checkpoints_of_the_authors_load_whole(shared: Path, tmp_path: Path, key: str, encoder: str) -> None:
+    write_checkpoint(shared, key, tmp_path / "file.pth")
+    model = import_authors(tmp_path / "file.pth", authors_spec(encoder))
+    grid = Grid(torch.tensor([[[True, False]]]), 128)
+    assert model.network(torch.randn(1, 3, 128, 256), grid).isfinite().all()
+
+
+@pytest.fixture(params=sorted(ENCODERS))
+def network(request: pytest.FixtureRequest) -> SwiftNet:
+    torch.manual_seed(0)
+    network = SwiftNet(request.param, 5)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.8, 1.2)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("rows", "columns", "block"), [(1, 2, 64), (2, 1, 128), (1, 1, 64)])
+@torch.no_grad()
+def test_all_high_equals_dense_and_all_low_equals_half_size(
+    network: SwiftNet, rows: int, columns: int, block: int
+) -> None:
+    x = torch.randn(2, 3, rows * block, columns * block)
+    high = torch.ones(2, rows, columns, dtype=torch.bool)
+    dense = network(x)
+    assert relative(network(x, Grid(high, block)), dense) < 1e-5
+    half = F.interpolate(network(F.avg_pool2d(x, 2)), scale_factor=2, mode="bilinear", align_corners=False)
+    assert relative(network(x, Grid(~high, block)), half) < 1e-5
+
+
+@torch.no_grad()
+def test_an_image_does_not_see_the_rest_of_its_batch(network: SwiftNet) -> None:
+    x = torch.randn(2, 3, 128, 128)
+    high = torch.tensor([[[True, False], [False, True]], [[False, True], [False, False]]])
+    together = network(x, Grid(high, 64))
+    for i in range(2):
+        assert relative(network(x[i : i + 1], Grid(high[i : i + 1], 64))[0], together[i]) < 1e-5
+
+
+@torch.no_grad()
+def test_any_size_runs_dense() -> None:
+    network = SwiftNet("resnet18", 3).eval()
+    assert network(torch.zeros(1, 3, 90, 131)).shape == (1, 3, 23, 33)
+
+
+def test_a_wrong_image_is_refused_with_the_size_that_would_work() -> None:
+    network = SwiftNet("resnet18", 3)
+    with pytest.raises(ValueError, match=r"\[1, 3, 64, 128\]"):
+        network(torch.zeros(1, 3, 64, 100), Grid(torch.ones(1, 1, 2, dtype=torch.bool), 64))
+    with pytest.raises(ValueError, match="multiple of 64"):
+        network(torch.zeros(1, 3, 32, 64), Grid(torch.ones(1, 1, 2, dtype=torch.bool), 32))
+    with pytest.raises(ValueError, match="resnet18"):
+        SwiftNet("vgg", 3)
+
+
+def test_the_network_learns_through_the_blocks() -> None:
+    torch.manual_seed(1)
+    network = SwiftNet("resnet18", 2)
+    x = torch.randn(2, 3, 64, 128)
+    target = (x.mean(1) > 0).long()[:, ::4, ::4]
+    grid = Grid(torch.tensor([[[True, False]], [[False, True]]]), 64)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(12):
+        loss = F.cross_entropy(network(x, grid), target)
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]

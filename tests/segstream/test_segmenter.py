@@ -1,0 +1,75 @@
+"""The object people embed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from segstream import Frame, Segmenter
+from segstream.errors import UsageError
+from segstream.models.registry import untrained_model
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter("untrained-rn18", device="torch:cpu", size=(128, 96))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (90, 121, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("policy", ["learned", "heuristic", "random", "high", "low"])
+def test_every_policy_gives_labels_of_the_frame_size(segmenter: Segmenter, image: np.ndarray, policy: str) -> None:
+    segmenter.policy, segmenter.budget = policy, 1.0
+    result = segmenter(image)
+    again = segmenter(Frame(image, index=7, pts_seconds=1.5))
+    assert result.labels.shape == (90, 121) and result.labels.dtype == np.uint8
+    assert result.labels.max() < len(result.classes)
+    assert np.array_equal(result.labels, again.labels) and np.array_equal(result.blocks, again.blocks)
+    assert (again.index, again.pts_seconds) == (7, 1.5)
+    assert result.blocks.shape == (2, 2) and result.high_share == result.blocks.mean()
+    assert 0 < result.gmacs <= result.dense_gmacs * 1.05
+    assert set(result.timings) >= {"policy", "network"}
+    assert sum(result.class_shares().values()) == pytest.approx(1)
+
+
+def test_settings_act_on_the_next_frame(segmenter: Segmenter, image: np.ndarray) -> None:
+    segmenter.policy, segmenter.threshold, segmenter.budget = "heuristic", 0.0, 1.0
+    assert segmenter(image).high_share == 1
+    segmenter.budget = 0.5
+    assert segmenter(image).high_share == 0.5
+    segmenter.threshold = 1.0
+    assert segmenter(image).high_share == 0
+    segmenter.threshold, segmenter.budget = None, 2.0
+    with pytest.raises(UsageError, match="budget"):
+        segmenter(image)
+    segmenter.budget = 1.0
+
+
+def test_all_high_is_the_dense_network_on_the_same_frame(segmenter: Segmenter, image: np.ndarray) -> None:
+    from segstream.engines.torch_engine import to_labels
+    from segstream.geometry import to_input
+
+    segmenter.policy = "high"
+    model = untrained_model()
+    geometry = segmenter.geometry(*image.shape[:2])
+    with torch.no_grad():
+        dense = model.network(to_input(image, geometry, model.spec.mean, model.spec.std))
+    assert (segmenter(image).labels == to_labels(dense, geometry)).mean() > 0.999
+
+
+def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="no policy 'best'"):
+        Segmenter("untrained-rn18", policy="best")
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        Segmenter("untrained-rn18", device="gpu")
+    with pytest.raises(UsageError, match="multiple of 64"):
+        Segmenter("untrained-rn18", block=96)
+    bare = dataclasses.replace(untrained_model(), policy_net=None)
+    with pytest.raises(UsageError, match="no learned policy"):
+        Segmenter(bare, policy="learned")
