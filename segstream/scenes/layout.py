@@ -9,11 +9,12 @@ from math import ceil, floor, sin
 import cv2
 import numpy as np
 
-from segstream.scenes.actors import draw_car, draw_cyclist, draw_lamp, draw_person, draw_sign
+from segstream.scenes.actors import draw_cyclist, draw_lamp, draw_person, draw_sign
 from segstream.scenes.camera import FAR, NEAR, View
 from segstream.scenes.looks import Look, dice
 from segstream.scenes.scenery import Picture, Scenery, Wall, draw_sprite, draw_wall, haze_table
 from segstream.scenes.textures import GROUND_LENGTH
+from segstream.scenes.vehicles import draw_car
 
 LOT = 16.0  # metres of street that one house or gap takes
 

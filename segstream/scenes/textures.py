@@ -15,7 +15,7 @@ NOTHING = 255  # in a sprite: not drawn
 
 WALL_SCALE = 16  # texture pixels per metre
 GROUND_SCALE_X = 32.0
-GROUND_SCALE_Z = 16.0
+GROUND_SCALE_Z = 8.0
 GROUND_HALF = 14.0  # metres of ground to each side
 GROUND_LENGTH = 128  # metres until the ground repeats
 
@@ -241,14 +241,12 @@ def ground(random: np.random.Generator, look: Look) -> NDArray[np.uint8]:
     away = np.abs(x)
     fine = np.tile(rough(512, 2, 2), (h // 512 + 1, w // 512 + 1))[:h, :w]
     coarse = cv2.resize(rough(512, 6, 4), (w, h), interpolation=cv2.INTER_LINEAR)
-    art = np.empty((h, w, 3), np.float32)
-    art[:] = look.asphalt * np.array([0.98, 1.0, 1.03], np.float32)
     worn = np.minimum(np.abs(away - 1.0), np.abs(away - 2.5))  # where the wheels run
-    art *= (1.0 + 0.06 * np.clip(1 - worn * 2.2, 0, 1))[None, :, None]
-    art += (fine * 3.5 + coarse * 4.5)[..., None]
+    grey = look.asphalt * (1.0 + 0.06 * np.clip(1 - worn * 2.2, 0, 1))[None, :] + fine * 3.5 + coarse * 4.5
+    art = cv2.merge((grey * 0.98, grey, grey * 1.03))
     for _ in range(14):  # patches and manholes
-        px, pz = int(random.uniform(0.25, 0.75) * w), int(random.uniform(0, h - 90))
-        pw, ph = int(random.uniform(15, 60)), int(random.uniform(8, 80))
+        px, pz = int(random.uniform(0.25, 0.75) * w), int(random.uniform(0, h - 45))
+        pw, ph = int(random.uniform(15, 60)), int(random.uniform(4, 40))
         art[pz : pz + ph, px : px + pw] *= random.uniform(0.82, 1.05)
     paint = np.array([222, 222, 214], np.float32)
     faded = (0.86 + 0.1 * np.clip(coarse, -2, 1))[..., None]
@@ -261,21 +259,18 @@ def ground(random: np.random.Generator, look: Look) -> NDArray[np.uint8]:
     _mark(art, (z > start) & (z < start + 3.2), stripes, paint, faded)
     kerb = (away >= look.road) & (away < look.road + 0.16)
     paving = (away >= look.road + 0.16) & (away < look.walls + 0.6)
-    flags = np.array(look.paving, np.float32) * (1.0 + 0.035 * coarse[..., None])
-    art[:, kerb] = 176 + 5 * fine[:, kerb, None]
-    art[:, paving] = flags[:, paving] + 3 * fine[:, paving, None]
-    joints = paving & ((away % 0.6) < 0.05)
-    art[:, joints] *= 0.86
-    rows = (z % 0.9) < 0.08
-    art[np.ix_(rows, paving)] *= 0.88
     grass = away >= look.walls + 0.6
+    art[:, kerb] = 176 + 5 * fine[:, kerb, None]
+    relief = 1.0 + 0.035 * coarse[:, paving] + 0.018 * fine[:, paving]
+    relief[:, (away[paving] % 0.6) < 0.05] *= 0.86  # joints between the flags
+    relief[(z % 0.9) < 0.12] *= 0.9
+    art[:, paving] = relief[..., None] * np.array(look.paving, np.float32)
     lawn = np.array(look.foliage, np.float32) * 1.12
-    art[:, grass] = (lawn + (fine * 9 + coarse * 7)[..., None])[:, grass]
+    art[:, grass] = (fine[:, grass] * 9 + coarse[:, grass] * 7)[..., None] + lawn
     shadow = np.clip((x * look.sunny_side - look.road * 0.35) / 0.5, 0, 1)  # the houses' shadow
-    art *= (1.0 - look.contrast * 0.75 * shadow)[None, :, None]
     dapple = np.clip(coarse * 1.6, 0, 1) * np.clip((away - 2.0) / 2.0, 0, 1)[None, :]  # the trees' shadow
-    art *= (1.0 - look.contrast * 0.6 * dapple)[..., None]
-    art *= np.array(look.light, np.float32)
+    light = (1.0 - look.contrast * 0.75 * shadow)[None, :] * (1.0 - look.contrast * 0.6 * dapple)
+    art = cv2.multiply(art, cv2.merge([light * c for c in look.light]))
     label = np.full(w, TREE, np.uint8)
     label[away < look.walls + 0.6] = PAVEMENT
     label[away < look.road] = ROAD
