@@ -1,0 +1,144 @@
+"""The cost, live: four small plots and the sentence that sums them up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QColor
+from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from segstream.ui.measurements import LENGTH, Measurements
+from segstream.ui.theme import DARK, Theme
+
+_HEIGHT = 58
+
+
+class Tile(QFrame):
+    """One figure: its name, its present value and its way over the last frames."""
+
+    def __init__(self, title: str, hint: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self.setToolTip(hint)
+        self.setAccessibleName(title)
+        self.title = QLabel(title)
+        self.title.setObjectName("small")
+        self.value = QLabel("–")
+        self.value.setObjectName("value")
+        self.plot = pg.PlotWidget(background=None)
+        self.plot.setFixedHeight(_HEIGHT)
+        self.plot.setMenuEnabled(False)
+        self.plot.setMouseEnabled(False, False)
+        self.plot.hideButtons()
+        self.plot.hideAxis("bottom")
+        self.plot.hideAxis("left")
+        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.plot.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.plot.setXRange(0, LENGTH - 1, padding=0)
+        self.plot.getPlotItem().setContentsMargins(0, 0, 0, 0)
+        head = QHBoxLayout()
+        head.addWidget(self.title)
+        head.addStretch()
+        head.addWidget(self.value)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(9, 5, 9, 6)
+        layout.setSpacing(2)
+        layout.addLayout(head)
+        layout.addWidget(self.plot)
+        self.curves: list[pg.PlotDataItem] = []
+
+    def draw(self, series: list[np.ndarray], colours: list[str], top: float, filled: bool = True) -> None:
+        """Draw curves over each other, the first behind; `top` is the upper end of the axis."""
+        while len(self.curves) < len(series):
+            self.curves.append(self.plot.plot([], []))
+        for curve, values, colour in zip(self.curves, series, colours, strict=False):
+            x = np.arange(LENGTH - len(values), LENGTH)
+            shade = QColor(colour)
+            shade.setAlpha(60)
+            curve.setPen(pg.mkPen(colour, width=1.5))
+            curve.setFillLevel(0 if filled else None)
+            curve.setBrush(shade if filled else None)
+            curve.setData(x, values)
+        for curve in self.curves[len(series) :]:
+            curve.setData([], [])
+        self.plot.setYRange(0, max(top, 1e-6) * 1.08, padding=0)
+
+
+class CostPanel(QWidget):
+    """The sentence and the plots."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = DARK
+        self._drawn = -1
+        self.sentence = QLabel("")
+        self.sentence.setObjectName("sentence")
+        self.sentence.setWordWrap(True)
+        self.sentence.setMinimumHeight(40)
+        self.sentence.setAccessibleName("Cost in one sentence")
+        self.latency = Tile("Latency", "Milliseconds per frame by stage, stacked")
+        self.fps = Tile("Frames per second", "Results shown per second over the last two seconds")
+        self.share = Tile("High blocks", "Share of blocks that ran at high resolution")
+        self.gmacs = Tile("GMAC", "Multiply-accumulates of this frame; the line is the dense network")
+        self.stages = QLabel("")
+        self.stages.setObjectName("small")
+        self.stages.setTextFormat(Qt.TextFormat.RichText)
+        self.stages.setWordWrap(True)
+        grid = QGridLayout()
+        grid.setSpacing(8)
+        for i, tile in enumerate((self.latency, self.fps, self.share, self.gmacs)):
+            grid.addWidget(tile, i // 2, i % 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.sentence)
+        layout.addLayout(grid)
+        layout.addWidget(self.stages)
+        self._tiles = (self.latency, self.fps, self.share, self.gmacs)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take the colours of a theme."""
+        self._theme, self._drawn = theme, -1
+
+    def set_plots_visible(self, visible: bool) -> None:
+        """Show the plots, or the sentence alone."""
+        for widget in (*self._tiles, self.stages):
+            widget.setVisible(visible)
+
+    def draw(self, measurements: Measurements) -> None:
+        """Draw what is new."""
+        if measurements.version == self._drawn:
+            return
+        self._drawn = measurements.version
+        last = measurements.last
+        self.sentence.setText(measurements.sentence())
+        if last is None:
+            for tile in self._tiles:
+                tile.value.setText("–")
+                tile.draw([], [], 1.0)
+            self.stages.clear()
+            return
+        theme, colours = self._theme, self._theme.series
+        stages = measurements.stages()
+        stacked = list(np.cumsum(list(stages.values()), axis=0)) if stages else []
+        stage_colours = [colours[i % len(colours)] for i in range(len(stages))]
+        # A single hiccup (the first frame, usually) must not flatten the rest.
+        top = float(np.percentile(stacked[-1], 97)) if stacked else 1.0
+        self.latency.draw(stacked[::-1], stage_colours[::-1], top)
+        self.latency.value.setText(f"{sum(last.timings.values()):.0f} ms")
+        self.stages.setText(
+            " &nbsp; ".join(
+                f'<span style="color:{colour}">■</span>&nbsp;{name}&nbsp;{last.timings.get(name, 0.0):.1f}'
+                for (name, colour) in zip(stages, stage_colours, strict=True)
+            )
+            + " ms"
+        )
+        fps = measurements.series("fps")
+        self.fps.draw([fps], [theme.live], float(fps.max(initial=1.0)))
+        self.fps.value.setText(f"{last.fps:.1f}")
+        self.share.draw([measurements.series("high_share")], [theme.accent], 1.0)
+        self.share.value.setText(f"{100 * last.high_share:.0f} %")
+        dense = measurements.series("dense_gmacs")
+        self.gmacs.draw([dense, measurements.series("gmacs")], [theme.dim, colours[1]], float(dense.max(initial=1e-3)))
+        self.gmacs.value.setText(f"{last.gmacs:.1f} of {last.dense_gmacs:.1f}")
