@@ -1,0 +1,155 @@
+// What every kernel shares: scalars and vectors, the map of blocks and tiles, and where BlockPad finds a pixel.
+//
+// A file is compiled once per SCALAR (float, __half, __nv_bfloat16) and VEC (channels one thread moves at once).
+// All tensors of features are rows [pixels, C], that is [T, q, q, C] or [N, H, W, C] with C contiguous.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#ifndef SCALAR
+#define SCALAR __half
+#endif
+#ifndef VEC
+#define VEC 8
+#endif
+#define KERNEL extern "C" __global__ void
+
+using scalar = SCALAR;
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline void from_float(float x, float& out) { out = x; }
+__device__ inline void from_float(float x, __half& out) { out = __float2half_rn(x); }
+__device__ inline void from_float(float x, __nv_bfloat16& out) { out = __float2bfloat16_rn(x); }
+
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T v[N];
+};
+
+// VEC neighbouring channels as floats.
+struct Vec {
+  float v[VEC];
+};
+
+__device__ inline Vec zero_vec() {
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = 0.f;
+  return out;
+}
+
+__device__ inline Vec load_vec(const scalar* from) {
+  const Pack<scalar, VEC> pack = *reinterpret_cast<const Pack<scalar, VEC>*>(from);
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = to_float(pack.v[i]);
+  return out;
+}
+
+__device__ inline Vec load_floats(const float* from) {
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = from[i];
+  return out;
+}
+
+__device__ inline void store_vec(scalar* to, const Vec& x) {
+  Pack<scalar, VEC> pack;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) from_float(x.v[i], pack.v[i]);
+  *reinterpret_cast<Pack<scalar, VEC>*>(to) = pack;
+}
+
+__device__ inline void add_scaled(Vec& sum, const Vec& x, float weight) {
+#pragma unroll
+  for (int i = 0; i < VEC; i++) sum.v[i] += weight * x.v[i];
+}
+
+// relu(x * scale + shift), the batch norm before a convolution.
+__device__ inline Vec norm_relu(const Vec& x, const Vec& scale, const Vec& shift) {
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = fmaxf(x.v[i] * scale.v[i] + shift.v[i], 0.f);
+  return out;
+}
+
+// The grid on the device. `qh`, `qw`: sides of a tile at the level at hand (equal, but for the dense network, which is
+// one low tile as large as the picture).
+struct Map {
+  const int* blocks;  // [N, GH, GW]: first tile * 2 + high
+  const int* tiles;   // [T]: position among the fine tiles [N, 2GH, 2GW] * 2 + high; a low tile has its block's first
+  int gh, gw, qh, qw;
+};
+
+// Beyond a border BlockPad sees zeros, the image's border pixels, or (edge of the block) the block's own.
+enum Edge { ZEROS = 0, REPLICATE = 1, BLOCK = 2 };
+
+struct Tile {
+  int n;     // image
+  int y, x;  // position in tiles of its own resolution: [2GH, 2GW] for a high tile, [GH, GW] for a low one
+  bool high;
+};
+
+__device__ inline Tile find_tile(const Map& map, int t) {
+  const int code = map.tiles[t], position = code >> 1;
+  const int column = position % (2 * map.gw), row = position / (2 * map.gw);
+  Tile tile;
+  tile.high = code & 1;
+  tile.n = row / (2 * map.gh);
+  tile.y = row % (2 * map.gh);
+  tile.x = column;
+  if (!tile.high) tile.y >>= 1, tile.x >>= 1;
+  return tile;
+}
+
+__device__ inline int clamp(int x, int low, int high) { return min(max(x, low), high); }
+
+// The row that BlockPad reads at pixel (y, x) of the canvas of the tile's own resolution: code >= 0 is a row, -1 zero,
+// code <= -2 the mean of the 2x2 pixels whose first row is -2 - code.
+__device__ inline int find_source(const Map& map, const Tile& tile, int y, int x, int edge) {
+  const int per_block = tile.high ? 2 : 1;
+  if (edge == BLOCK) {
+    const int first_y = tile.y / per_block * per_block * map.qh, first_x = tile.x / per_block * per_block * map.qw;
+    y = clamp(y, first_y, first_y + per_block * map.qh - 1);
+    x = clamp(x, first_x, first_x + per_block * map.qw - 1);
+  } else {
+    const int height = per_block * map.gh * map.qh, width = per_block * map.gw * map.qw;
+    if (edge == REPLICATE) {
+      y = clamp(y, 0, height - 1);
+      x = clamp(x, 0, width - 1);
+    } else if (y < 0 || y >= height || x < 0 || x >= width) {
+      return -1;
+    }
+  }
+  const int side_y = per_block * map.qh, side_x = per_block * map.qw;
+  const int gy = y / side_y, gx = x / side_x;
+  const int code = map.blocks[(tile.n * map.gh + gy) * map.gw + gx], first = code >> 1;
+  y -= gy * side_y;
+  x -= gx * side_x;
+  if (!(code & 1)) {  // a low block; a high tile sees it enlarged
+    if (tile.high) y >>= 1, x >>= 1;
+    return (first * map.qh + y) * map.qw + x;
+  }
+  if (!tile.high) y *= 2, x *= 2;
+  const int ty = y / map.qh, tx = x / map.qw;
+  const int row = ((first + 2 * ty + tx) * map.qh + (y - ty * map.qh)) * map.qw + (x - tx * map.qw);
+  return tile.high ? row : -2 - row;
+}
+
+// Rows of a 2x2 group: pixels of one tile, or four tiles of one pixel each.
+__device__ inline int group_row(const Map& map, int first, int i) {
+  return map.qw == 1 ? first + i : first + (i >> 1) * map.qw + (i & 1);
+}
+
+// Channels [c, c+VEC) that a code stands for.
+__device__ inline Vec read_code(const Map& map, const scalar* x, int code, int channels, int c) {
+  if (code >= 0) return load_vec(x + (long long)code * channels + c);
+  Vec sum = zero_vec();
+  if (code == -1) return sum;
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+    add_scaled(sum, load_vec(x + (long long)group_row(map, -2 - code, i) * channels + c), 0.25f);
+  return sum;
+}

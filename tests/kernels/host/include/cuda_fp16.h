@@ -1,0 +1,36 @@
+// Enough of CUDA for the kernels to compile as ordinary C++ and run one thread after the other. See ../run.hpp.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+struct uint3_ {
+  unsigned x, y, z;
+};
+extern uint3_ threadIdx, blockIdx, blockDim, gridDim;
+void host_barrier(int scope);  // 0: the threads of a block, 1: of a warp
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__
+#define __restrict__
+#define __launch_bounds__(...)
+#define __shared__ static
+#define DYNAMIC_SHARED(name) extern unsigned char name[]
+
+extern unsigned char host_shared[];
+inline void __syncthreads() { host_barrier(0); }
+inline void __syncwarp() { host_barrier(1); }
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
+template <typename T>
+inline T __ldg(const T* p) {
+  return *p;
+}
+
+struct __half {
+  _Float16 value;
+};
+inline float __half2float(__half x) { return (float)x.value; }
+inline __half __float2half_rn(float x) { return __half{(_Float16)x}; }
