@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segstream.errors import UsageError
+from segstream.palettes import CAMVID
 from segstream.scenes.camera import View
 from segstream.scenes.layout import draw_lots, draw_street
 from segstream.scenes.looks import Look, make_look
@@ -20,20 +21,7 @@ from segstream.scenes.scenery import Scenery, make_scenery
 
 __all__ = ["CLASSES", "FPS", "render"]
 
-# The order of CamVid's 11 classes, which is also the order of the labels.
-CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-)
+CLASSES = tuple(CAMVID)  # the labels count through CamVid's 11 classes
 FPS = 30
 _SMALLEST = 32
 
