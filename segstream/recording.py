@@ -1,0 +1,239 @@
+"""The two functions that people call: `stream` for results as they come, `record` for files."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segstream.errors import OutputError, UsageError
+from segstream.feed import Feed
+from segstream.frames import Result
+from segstream.pipeline import DrawOptions, Lane, Pipeline
+from segstream.sinks import JsonlSink, MaskSink, Sink, VideoOptions, VideoSink
+from segstream.sources import Source, SourceOptions, open_source
+from segstream.sources.spec import Spec
+
+if TYPE_CHECKING:
+    from segstream.segmenter import Segmenter
+
+_SOURCE_FIELDS = {field.name for field in dataclasses.fields(SourceOptions)}
+
+
+@dataclass(frozen=True)
+class RecordSummary:
+    """What a recording came to.
+
+    Attributes:
+        outputs: every file and folder written.
+        frames: frames written.
+        seconds: time it took.
+        fps: frames per second.
+        high_share: mean share of high-resolution blocks, 0..1.
+        gmacs: mean cost of a frame in 1e9 multiply-accumulates.
+        dense_gmacs: what the dense network would have cost.
+        dropped: frames of live sources passed over.
+        warnings: trouble with the sources, one sentence each.
+        notes: what was done otherwise than asked, one sentence each.
+        interrupted: it was stopped before the end.
+    """
+
+    outputs: tuple[Path, ...]
+    frames: int
+    seconds: float
+    fps: float
+    high_share: float
+    gmacs: float
+    dense_gmacs: float
+    dropped: int
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    interrupted: bool = False
+
+
+def _split(options: dict[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
+    """Options of the source, and the rest, which are the segmenter's."""
+    mine = {name: options[name] for name in options if name in _SOURCE_FIELDS}
+    return SourceOptions(**mine), {name: value for name, value in options.items() if name not in _SOURCE_FIELDS}
+
+
+def _segmenter(model: Any, options: dict[str, Any]) -> Segmenter:
+    from segstream.segmenter import Segmenter
+
+    if model is None or isinstance(model, (str, Path)):
+        return Segmenter(**options) if model is None else Segmenter(model, **options)
+    if options:
+        raise UsageError(f"{', '.join(sorted(options))} cannot be set for a segmenter that exists already")
+    return model
+
+
+def stream(spec: Spec, model: Any = None, **options: Any) -> Iterator[Result]:
+    """Segment a source frame by frame.
+
+    Reading goes on in the background while the caller works; of a live source the caller gets the newest frame.
+
+    Args:
+        spec: see `segstream.sources.open_source`.
+        model: a `Segmenter`, or the name or path of a model.
+        options: fields of `SourceOptions` and arguments of `Segmenter`.
+
+    Yields:
+        one `Result` per frame.
+
+    Raises:
+        SourceError, ModelError, UsageError: before the first result, or when the source is lost.
+    """
+    source_options, rest = _split(options)
+    segmenter = _segmenter(model, rest)
+    return _results(open_source(spec, source_options), segmenter)
+
+
+def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
+    wake = threading.Event()
+    feed = Feed(source, wake)
+    feed.start()
+    try:
+        while True:
+            wake.clear()
+            fed = feed.try_take()
+            if fed is not None:
+                yield segmenter(fed.frame)
+            elif feed.ended:
+                return
+            else:
+                wake.wait(0.2)
+    finally:
+        feed.stop()
+
+
+def record(
+    spec: Spec | Sequence[Spec],
+    out: str | Path | None,
+    model: Any = None,
+    *,
+    audio: str = "copy",
+    codec: str = "auto",
+    crf: int | None = None,
+    overwrite: bool = False,
+    on_resize: str = "letterbox",
+    segment_seconds: float | None = None,
+    keep_bytes: int | None = None,
+    save_masks: str | Path | None = None,
+    save_jsonl: str | Path | None = None,
+    rle: bool = False,
+    draw: DrawOptions | None = None,
+    target_fps: float | None = None,
+    on_start: Callable[[Pipeline], None] | None = None,
+    **options: Any,
+) -> RecordSummary:
+    """Segment a source into files.
+
+    Args:
+        spec: see `segstream.sources.open_source`; with a list of them (strings), `out`, `save_masks` and `save_jsonl`
+            are folders and each source gets its own files there.
+        out: the annotated video (.mp4, .mkv, .webm, .mov), or None for none.
+        model: a `Segmenter`, or the name or path of a model.
+        audio, codec, crf, overwrite, on_resize, segment_seconds, keep_bytes: see `VideoOptions`.
+        save_masks: folder for one palette PNG per frame.
+        save_jsonl: file for one JSON line per frame; with `rle` its masks in COCO's encoding too.
+        draw: how the video is drawn.
+        target_fps: see `Pipeline`.
+        on_start: called with the running pipeline, to watch or stop it.
+        options: fields of `SourceOptions` and arguments of `Segmenter`.
+
+    Raises:
+        SegstreamError: whatever failed first; outputs are finished and what was written stays readable.
+    """
+    if out is None and save_masks is None and save_jsonl is None:
+        raise UsageError("there is nothing to write; give an output video, a folder for masks or a file for JSON lines")
+    video = VideoOptions(
+        codec=codec,
+        crf=crf,
+        audio=audio,
+        overwrite=overwrite,
+        on_resize=on_resize,
+        segment_seconds=segment_seconds,
+        keep_bytes=keep_bytes,
+    )
+    source_options, rest = _split(options)
+    specs: list[Any] = list(spec) if isinstance(spec, (list, tuple)) else [spec]
+    lanes: list[Lane] = []
+    try:
+        names: set[str] = set()
+        for one in specs:
+            source = open_source(one, source_options)
+            sinks: list[Sink] = []
+            lanes.append(Lane(source, sinks))
+            targets = (out, save_masks, save_jsonl)
+            if len(specs) > 1:
+                targets = _targets_of(source, targets, names)
+            if targets[0] is not None:
+                sinks.append(VideoSink(targets[0], source, video))
+            if targets[1] is not None:
+                sinks.append(MaskSink(targets[1], overwrite))
+            if targets[2] is not None:
+                sinks.append(JsonlSink(targets[2], overwrite, rle))
+        segmenter = _segmenter(model, rest)
+    except BaseException:
+        for lane in lanes:
+            for sink in lane.sinks:
+                sink.abort()
+            lane.source.close()
+        raise
+    pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
+    pipeline.start()
+    if on_start is not None:
+        on_start(pipeline)
+    pipeline.wait()
+    return summary(pipeline, lanes)
+
+
+def _targets_of(source: Source, targets: tuple[Any, ...], used: set[str]) -> tuple[Any, ...]:
+    """Files of one source among several: named after it, inside the folders given."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(source.info.name).stem).strip("._") or "source"
+    name, number = stem, 2
+    while name in used:
+        name, number = f"{stem}-{number}", number + 1
+    used.add(name)
+    made: list[Path | None] = []
+    for target, suffix in zip(targets, (".mp4", "", ".jsonl"), strict=True):
+        if target is None:
+            made.append(None)
+            continue
+        folder = Path(target)
+        if not folder.is_dir():
+            raise OutputError(f"{folder} must be a folder that exists, because there are several sources")
+        made.append(folder / (name + suffix))
+    return tuple(made)
+
+
+def summary(pipeline: Pipeline, lanes: Sequence[Lane]) -> RecordSummary:
+    """What a pipeline that has ended came to."""
+    stats = pipeline.stats()
+    outputs: list[Path] = []
+    notes: list[str] = []
+    warnings: list[str] = []
+    for lane in lanes:
+        for sink in lane.sinks:
+            outputs.extend(sink.outputs if isinstance(sink, VideoSink) else [sink.path])
+            notes.extend(sink.notes)
+        trouble = lane.source.warnings.summary()
+        if trouble:
+            warnings.append(f"{lane.source.info.name}: {trouble}")
+    return RecordSummary(
+        outputs=tuple(outputs),
+        frames=stats.frames,
+        seconds=stats.elapsed_s,
+        fps=stats.mean_fps,
+        high_share=stats.mean_high_share,
+        gmacs=stats.gmacs,
+        dense_gmacs=stats.dense_gmacs,
+        dropped=stats.dropped,
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+        interrupted=pipeline.stopped,
+    )

@@ -1,0 +1,124 @@
+"""The sound of a recording: copied packet by packet, or transcoded where the container does not take it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+
+from segstream.sources.audio import AudioTap
+
+# What each container takes as it is. FFmpeg accepts more into MP4 than players can play.
+_COPIES = {
+    "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
+    "mov": {"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"},
+    "webm": {"opus", "vorbis"},
+}
+_ENCODERS = {"mp4": ("aac", "libopus"), "mov": ("aac",), "webm": ("libopus",), "matroska": ("aac", "libopus")}
+
+
+class AudioWriter:
+    """Writes the packets of a tap into a container."""
+
+    def __init__(self, container: OutputContainer, tap: AudioTap, mode: str, notes: list[str]) -> None:
+        self._container, self._tap = container, tap
+        self._last_dts: int | None = None
+        self._last_end = 0.0
+        self._back = 0.0  # added after the sound's own timestamps jumped back
+        self._decoder: AudioCodecContext | None = None
+        self._next_sample: int | None = None
+        kind = container.format.name.split(",")[0]
+        codec = tap.stream.codec_context.name
+        self._copy = mode == "copy" and (kind == "matroska" or _canonical(codec) in _COPIES.get(kind, set()))
+        if self._copy:
+            self._stream = container.add_stream_from_template(tap.stream)
+            return
+        encoder = next(name for name in _ENCODERS.get(kind, ("aac",)) if name in av.codecs_available)
+        if mode == "copy":
+            notes.append(f"{kind} does not take {codec} sound, so it is transcoded to {encoder.removeprefix('lib')}")
+        rate = 48_000 if encoder == "libopus" else tap.stream.rate or 48_000
+        self._stream = cast(AudioStream, container.add_stream(encoder, rate=rate))
+        source = tap.stream.codec_context
+        layout = "mono" if source.layout.nb_channels == 1 else "stereo"
+        self._stream.codec_context.layout = layout
+        self._stream.codec_context.open()
+        self._decoder = _decoder_like(source)
+        self._resampler = AudioResampler(
+            format=self._stream.codec_context.format,
+            layout=layout,
+            rate=rate,
+            frame_size=self._stream.codec_context.frame_size or None,
+        )
+
+    def write(self, until: float, shift: float) -> None:
+        """Write the sound before `until` seconds of the file, which is `shift` seconds ahead of the source."""
+        for seconds, packet in self._tap.take(until - shift):
+            at = seconds + shift + self._back
+            if at < self._last_end - 1.0:  # joined recordings: the sound goes on where it was
+                self._back += self._last_end - at
+                at = self._last_end
+            base = packet.time_base or Fraction(1, 48_000)
+            length = float((packet.duration or 0) * base)
+            self._last_end = at + length
+            if self._copy:
+                self._mux_copy(packet, at, base)
+            else:
+                self._transcode(packet, at)
+
+    def _mux_copy(self, packet: Packet, at: float, base: Fraction) -> None:
+        pts = round(at / base)
+        if self._last_dts is not None and pts <= self._last_dts:
+            pts = self._last_dts + 1
+        if pts < 0:
+            return
+        self._last_dts = pts
+        packet.pts = packet.dts = pts
+        packet.stream = self._stream
+        self._container.mux_one(packet)
+
+    def _transcode(self, packet: Packet, at: float) -> None:
+        try:
+            frames = self._decoder.decode(packet) if self._decoder is not None else []
+        except av.error.FFmpegError:
+            return  # damaged sound is left out
+        for frame in frames:
+            wanted = round(at * frame.sample_rate)
+            # Rounding must not tear the samples apart, a real gap must stay one.
+            if self._next_sample is None or abs(wanted - self._next_sample) > frame.sample_rate // 10:
+                self._next_sample = wanted
+            frame.pts, frame.time_base = self._next_sample, Fraction(1, frame.sample_rate)
+            self._next_sample += frame.samples
+            at += frame.samples / frame.sample_rate
+            self._encode(frame)
+
+    def _encode(self, frame: AudioFrame | None) -> None:
+        for ready in self._resampler.resample(frame):
+            self._container.mux(self._stream.encode(ready))
+
+    def close(self, until: float, shift: float) -> None:
+        """Write what is left: all of it if the source has ended, else up to `until` seconds of the file."""
+        self.write(float("inf") if self._tap.complete else until, shift)
+        if not self._copy:
+            self._encode(None)
+            self._container.mux(self._stream.encode(None))
+
+
+def _canonical(codec: str) -> str:
+    """Name of the codec a decoder is for: "mp3float" decodes mp3."""
+    return {"mp3float": "mp3", "libopus": "opus", "libvorbis": "vorbis", "aac_fixed": "aac"}.get(codec, codec)
+
+
+def _decoder_like(source: AudioCodecContext) -> AudioCodecContext:
+    """A decoder of our own: the source's belongs to its thread."""
+    decoder = cast(AudioCodecContext, av.CodecContext.create(source.name, "r"))
+    decoder.extradata = source.extradata
+    decoder.sample_rate = source.sample_rate
+    decoder.layout = source.layout
+    return decoder

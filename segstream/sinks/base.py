@@ -1,0 +1,94 @@
+"""What every sink does, and how an output file comes into being without harming the one that was there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segstream.errors import OutputError
+from segstream.frames import Result
+
+
+class Sink(ABC):
+    """Takes results one after the other.
+
+    Attributes:
+        path: the file or folder the user asked for.
+        notes: what the user should know: another encoder than asked for, sound that could not be kept.
+        needs_picture: `write` uses the drawn picture.
+    """
+
+    path: Path
+    needs_picture = False
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def write(self, result: Result, picture: NDArray[np.uint8] | None) -> None:
+        """Write one result; `picture` is uint8 [H, W, 3] RGB where `needs_picture` is set.
+
+        Raises:
+            OutputError: it cannot be written: disk full, folder gone.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the output. What was written before an error stays readable."""
+
+    def abort(self) -> None:
+        """Finish after an error: as `close`, but never replaces a file that was there."""
+        self.close()
+
+
+class OutputFile:
+    """A file that grows under its own name if nothing was there, and under a temporary name beside it if so.
+
+    Whatever happens, afterwards there is either the old file or a new one, complete or up to the failure.
+
+    Attributes:
+        path: the name the user asked for.
+        working: the name to write to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
+        self.path = Path(path)
+        folder = self.path.parent
+        if not folder.is_dir():
+            raise OutputError(f"the folder {folder} does not exist; create it or write somewhere else")
+        if self.path.is_dir():
+            raise OutputError(f"{self.path} is a folder; give a file name")
+        self._replaces = False
+        self.working = self.path
+        # Devices and pipes are written to, not replaced.
+        if self.path.exists() and stat.S_ISREG(self.path.stat().st_mode):
+            if not overwrite:
+                raise OutputError(f"{self.path} exists; choose another name or allow overwriting (--overwrite)")
+            self._replaces = True
+            self.working = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"the folder {folder} may not be written to; choose another")
+
+    def commit(self) -> None:
+        """Put the finished file in its place."""
+        if self._replaces:
+            try:
+                os.replace(self.working, self.path)
+            except OSError as error:
+                raise output_error(self.path, error) from error
+            self._replaces = False
+
+    def leave(self) -> str | None:
+        """After a failure: the old file stays. Says where the unfinished new one is."""
+        return f"the old {self.path.name} is untouched, the new one is {self.working}" if self._replaces else None
+
+
+def output_error(path: Path, error: BaseException) -> OutputError:
+    """The sentence for a failed write."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return OutputError(f"{path} cannot be written any further ({reason}); what was written before is kept")

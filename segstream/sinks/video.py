@@ -1,0 +1,317 @@
+"""The annotated video: the source's timestamps and sound, playable at every moment while it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from segstream.errors import OutputError, UsageError
+from segstream.frames import Result
+from segstream.sinks.audio import AudioWriter
+from segstream.sinks.base import OutputFile, Sink, output_error
+from segstream.sinks.encoders import CONTAINERS, Encoder, choose_encoder, configure
+from segstream.sinks.timeline import Timeline, file_time_base
+from segstream.sources.audio import AudioTap
+from segstream.sources.base import Source
+
+# Fragments this long reach the disk, so a crash loses no more; in microseconds.
+_FRAGMENT = 400_000
+_MUXER_OPTIONS = {
+    # Playable as it grows and, once closed, an ordinary MP4.
+    "mp4": {"movflags": "hybrid_fragmented+frag_keyframe", "frag_duration": str(_FRAGMENT)},
+    "matroska": {"cluster_time_limit": str(_FRAGMENT // 1000)},
+}
+_MUXER_OPTIONS["mov"] = _MUXER_OPTIONS["mp4"]
+_MUXER_OPTIONS["webm"] = _MUXER_OPTIONS["matroska"]
+_EVERY_MUXER = {"flush_packets": "1", "max_interleave_delta": "500000"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """How a video is written.
+
+    Attributes:
+        codec: "auto", "h264", "hevc", "vp9", "av1", "ffv1", or the name of an encoder.
+        crf: quality, smaller is better; None for a good default.
+        audio: "copy" (transcoded where the container does not take it), "transcode" or "none".
+        overwrite: an existing file may be replaced, once the new one is complete.
+        on_resize: when the source changes its size: "letterbox" into the first one, or "split" into a new file.
+        segment_seconds: start a new file after this many seconds (`name-000.mp4`, `name-001.mp4`, ...).
+        keep_bytes: remove the oldest segments when all together are larger than this.
+    """
+
+    codec: str = "auto"
+    crf: int | None = None
+    audio: str = "copy"
+    overwrite: bool = False
+    on_resize: str = "letterbox"
+    segment_seconds: float | None = None
+    keep_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("audio", ("copy", "transcode", "none")), ("on_resize", ("letterbox", "split"))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.segment_seconds is not None and not self.segment_seconds > 0:
+            raise UsageError(f"segment_seconds must be greater than 0, not {self.segment_seconds}")
+        if self.keep_bytes is not None and self.segment_seconds is None:
+            raise UsageError("keep_bytes removes old segments, so it needs segment_seconds")
+
+
+class VideoSink(Sink):
+    """Writes the drawn pictures into one video, or into segments.
+
+    Args:
+        path: .mp4, .m4v, .mov, .mkv or .webm.
+        source: whose sound, frame rate and start the file takes over; None for pictures alone. Create the sink before
+            the first frame is read, so that no sound is missed.
+        options: see `VideoOptions`.
+
+    Raises:
+        OutputError: the file exists or cannot be made.
+        UsageError: a codec or suffix that does not exist.
+    """
+
+    needs_picture = True
+
+    def __init__(
+        self, path: str | os.PathLike[str], source: Source | None = None, options: VideoOptions | None = None
+    ) -> None:
+        super().__init__()
+        self.options = options or VideoOptions()
+        self.path = Path(path)
+        self.outputs: list[Path] = []
+        self._source = source
+        self._suffix = self.path.suffix.lower()
+        self._segment = 0
+        self._file: _VideoFile | None = None
+        self._encoder: Encoder | None = None
+        self._tap: AudioTap | None = None
+        if source is not None and self.options.audio != "none":
+            self._tap = source.tap_audio()
+            if self._tap is None:
+                self.notes.append("the source has no sound")
+        # The encoder and the target are tried now, so that a mistake shows before any work is done.
+        width, height = (source.info.width, source.info.height) if source else (64, 64)
+        self._choose(width, height)
+        self._target: OutputFile | None = OutputFile(self._name(), self.options.overwrite)
+
+    def _choose(self, width: int, height: int) -> Encoder:
+        even = (width + 1) // 2 * 2, (height + 1) // 2 * 2
+        notes: list[str] = []
+        self._encoder = choose_encoder(self.options.codec, self._suffix, *even, self.options.crf, notes)
+        self.notes.extend(note for note in notes if note not in self.notes)
+        return self._encoder
+
+    def _name(self) -> Path:
+        if self.options.segment_seconds is None and self._segment == 0:
+            return self.path
+        return self.path.with_name(f"{self.path.stem}-{self._segment:03d}{self.path.suffix}")
+
+    def write(self, result: Result, picture: NDArray[np.uint8] | None) -> None:
+        if picture is None:
+            raise OutputError("the video sink was given no picture; draw the results")
+        try:
+            if self._file is not None and self._is_full(result, picture):
+                self._finish_file()
+            if self._file is None:
+                self._file = self._open_file(result, picture)
+            self._file.write(result, picture)
+        except (OSError, av.error.FFmpegError) as error:
+            if isinstance(error, OutputError):
+                raise
+            raise output_error(self._name(), error) from error
+
+    def _is_full(self, result: Result, picture: NDArray[np.uint8]) -> bool:
+        file = self._file
+        if file is None:
+            return False
+        if self.options.on_resize == "split" and picture.shape[:2] != file.size:
+            return True
+        limit = self.options.segment_seconds
+        return limit is not None and file.seconds_with(result) > limit
+
+    def _open_file(self, result: Result, picture: NDArray[np.uint8]) -> _VideoFile:
+        target = self._target or OutputFile(self._name(), self.options.overwrite)
+        self._target = target
+        height, width = picture.shape[:2]
+        encoder = self._choose(width, height)
+        from_zero = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
+        file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], result, picture, self._source, from_zero)
+        try:
+            file.start(self._tap, self.options.audio, self.notes)
+        except BaseException:
+            file.abort()
+            raise
+        self.outputs.append(target.path)
+        return file
+
+    def _finish_file(self) -> None:
+        file, self._file, self._target = self._file, None, None
+        if file is None:
+            return
+        try:
+            file.close()
+        except (OSError, av.error.FFmpegError) as error:
+            raise error if isinstance(error, OutputError) else output_error(self._name(), error) from error
+        finally:
+            self._segment += 1
+        self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        if self.options.keep_bytes is None:
+            return
+        sizes = {path: path.stat().st_size for path in self.outputs if path.exists()}
+        total = sum(sizes.values())
+        for path in list(sizes)[:-1]:
+            if total <= self.options.keep_bytes:
+                break
+            path.unlink(missing_ok=True)
+            self.outputs.remove(path)
+            total -= sizes[path]
+
+    def close(self) -> None:
+        self._finish_file()
+
+    def abort(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.abort()
+            left = file.target.leave()
+            if left:
+                self.notes.append(left)
+
+
+class _VideoFile:
+    """One open video file."""
+
+    def __init__(
+        self,
+        target: OutputFile,
+        encoder: Encoder,
+        format: str,
+        first: Result,
+        picture: NDArray[np.uint8],
+        source: Source | None,
+        from_zero: bool,
+    ) -> None:
+        self.target = target
+        self.size: tuple[int, int] = picture.shape[:2]
+        info = source.info if source else None
+        self._rate = (info.rate if info else None) or Fraction(25)
+        self._encoder = encoder
+        even = encoder.pix_fmt == "yuv420p"
+        self._height, self._width = (n + n % 2 if even else n for n in self.size)
+        self._time_base = file_time_base(first.frame)
+        self._timeline = Timeline(self._time_base, self._rate, info.start_seconds if info else 0.0, from_zero)
+        self._reformatter = VideoReformatter()
+        self._audio: AudioWriter | None = None
+        self._ticks = 0
+        self._first_ticks: int | None = None
+        options = {**_MUXER_OPTIONS[format], **_EVERY_MUXER}
+        self._container: OutputContainer = av.open(
+            f"file:{target.working}", "w", format=format, container_options=options
+        )
+
+    def start(self, tap: AudioTap | None, audio: str, notes: list[str]) -> None:
+        """Add the streams and write the header."""
+        stream = cast(VideoStream, self._container.add_stream(self._encoder.name, rate=self._rate))
+        configure(stream.codec_context, self._encoder, self._width, self._height, self._rate)
+        stream.codec_context.time_base = self._time_base
+        stream.time_base = self._time_base
+        self._stream = stream
+        if tap is not None:
+            self._audio = AudioWriter(self._container, tap, audio, notes)
+        self._container.start_encoding()
+
+    def seconds_with(self, result: Result) -> float:
+        """Length of the file if this result were added."""
+        frame = result.frame
+        if frame.pts is None or frame.time_base is None or self._first_ticks is None:
+            return (self._ticks - (self._first_ticks or 0)) * float(self._time_base)
+        at = round(frame.pts * frame.time_base / self._time_base) + self._timeline.shift
+        return (max(at, self._ticks) - self._first_ticks) * float(self._time_base)
+
+    def write(self, result: Result, picture: NDArray[np.uint8]) -> None:
+        frame = av.VideoFrame.from_ndarray(self._fit(picture), format="rgb24")
+        matrix = Colorspace.ITU709 if self._height >= 720 else Colorspace.ITU601
+        frame = self._reformatter.reformat(
+            frame, format=self._encoder.pix_fmt, dst_colorspace=matrix, dst_color_range=1, threads=1
+        )
+        self._ticks = self._timeline.ticks(result.frame)
+        if self._first_ticks is None:
+            self._first_ticks = self._ticks
+        frame.pts, frame.time_base = self._ticks, self._time_base
+        if self._audio is not None:
+            self._audio.write(self._seconds(self._ticks), self._shift_seconds())
+        self._mux(frame)
+
+    def _seconds(self, ticks: int) -> float:
+        return float(ticks * self._time_base)
+
+    def _shift_seconds(self) -> float:
+        return self._seconds(self._timeline.shift) + self._timeline.start_seconds
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            if not packet.duration and packet.time_base:
+                packet.duration = round(self._timeline.step * self._time_base / packet.time_base)
+            self._container.mux_one(packet)
+
+    def _fit(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture of the file's size: letterboxed if the source changed its size, padded to even sides."""
+        if picture.shape[:2] != self.size:
+            picture = letterbox(picture, self.size)
+        bottom, right = self._height - picture.shape[0], self._width - picture.shape[1]
+        if bottom or right:
+            picture = np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge")
+        return picture
+
+    def close(self) -> None:
+        """Write what the encoder holds, the sound up to the end and the index; then take the target's name."""
+        try:
+            self._mux(None)
+            if self._audio is not None:
+                end = self._seconds(self._ticks + self._timeline.step)
+                self._audio.close(end, self._shift_seconds())
+        finally:
+            self._container.close()
+        self.target.commit()
+
+    def abort(self) -> None:
+        """Close without replacing anything; what is on the disk stays playable."""
+        with contextlib.suppress(OSError, ValueError, av.error.FFmpegError, AttributeError):
+            self._mux(None)
+        with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
+            self._container.close()
+
+
+def letterbox(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a picture into `size` (height, width), keeping its aspect ratio, black around it.
+
+    Args:
+        picture: uint8 [H, W, 3].
+
+    Returns:
+        uint8 [size[0], size[1], 3].
+    """
+    height, width = size
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    inner = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    canvas = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
+    scaled = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    canvas[top : top + inner[1], left : left + inner[0]] = scaled
+    return canvas

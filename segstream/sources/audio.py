@@ -1,0 +1,54 @@
+"""The sound that belongs to the pictures: packets set aside while the pictures are read, for whoever writes a file."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from fractions import Fraction
+
+from av.audio.stream import AudioStream
+from av.packet import Packet
+
+# About ten minutes of AAC; a source whose sound nobody takes must not fill the memory.
+_MAX_WAITING = 30_000
+
+
+class AudioTap:
+    """Sound packets of one source, in order.
+
+    Attributes:
+        stream: the stream they come from, as a template for the output.
+        complete: the source has ended, so no packet will follow.
+        lost: packets thrown away because nobody took them.
+    """
+
+    def __init__(self, stream: AudioStream) -> None:
+        self.stream = stream
+        self.complete = False
+        self.lost = 0
+        self._packets: deque[tuple[float, Packet]] = deque()
+        self._lock = threading.Lock()
+
+    def put(self, packet: Packet, shift: float = 0.0) -> None:
+        """Add a packet; `shift` seconds are added to its time."""
+        base = packet.time_base or Fraction(1, 1)
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None:
+            return
+        with self._lock:
+            if len(self._packets) >= _MAX_WAITING:
+                self._packets.popleft()
+                self.lost += 1
+            self._packets.append((float(time * base) + shift, packet))
+
+    def take(self, until: float) -> list[tuple[float, Packet]]:
+        """Remove and return (seconds, packet) of all that begin before `until` seconds."""
+        taken = []
+        with self._lock:
+            while self._packets and self._packets[0][0] < until:
+                taken.append(self._packets.popleft())
+        return taken
+
+    def clear(self) -> None:
+        with self._lock:
+            self._packets.clear()

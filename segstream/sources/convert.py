@@ -1,0 +1,52 @@
+"""From a decoded frame to an upright uint8 [H, W, 3] RGB array, whatever its pixel format, depth and rotation."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from segstream.sources.base import check_size
+
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_local = threading.local()
+
+
+def to_rgb(frame: VideoFrame, name: str) -> NDArray[np.uint8]:
+    """Convert a decoded frame.
+
+    Args:
+        frame: any pixel format and bit depth.
+        name: of the source, for errors.
+
+    Returns:
+        uint8 [H, W, 3], RGB, contiguous, turned upright.
+
+    Raises:
+        SourceError: the frame is larger than any that is read.
+    """
+    check_size(frame.width, frame.height, name)
+    # One reformatter a thread keeps its scaler between frames; a new one per frame leaks in PyAV 18.
+    reformatter = getattr(_local, "reformatter", None)
+    if reformatter is None:
+        reformatter = _local.reformatter = VideoReformatter()
+    rotation = frame.rotation
+    # High definition that does not name its colours is BT.709 for every player; the scaler would assume BT.601.
+    assumed = Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= 720 else None
+    rgb = reformatter.reformat(frame, format="rgb24", src_colorspace=assumed, threads=1)
+    return upright(cast("NDArray[np.uint8]", rgb.to_ndarray()), rotation)
+
+
+def upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
+    """Turn a picture by the rotation its container states.
+
+    Args:
+        image: uint8 [H, W, 3].
+        rotation: degrees counter-clockwise, as FFmpeg counts; other than multiples of 90 are left alone.
+    """
+    turns = round(rotation / 90) % 4 if rotation % 90 == 0 else 0
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

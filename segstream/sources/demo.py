@@ -1,0 +1,76 @@
+"""The demonstration: a street drawn by the program, with true labels."""
+
+from __future__ import annotations
+
+import re
+import time
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segstream.errors import UsageError
+from segstream.frames import Frame
+from segstream.sources.base import Source, SourceInfo, SourceOptions, check_size
+
+_RATE = 25
+_FRAMES = 250
+_SIZE = (960, 544)
+
+
+class DemoSource(Source):
+    """Ten seconds of the drawn street, or `max_frames` of it, or with `loop` for ever.
+
+    Attributes:
+        last_labels: uint8 [H, W], the true classes of the frame delivered last.
+    """
+
+    last_labels: NDArray[np.uint8] | None = None
+
+    def __init__(self, spec: str, options: SourceOptions) -> None:
+        super().__init__(options)
+        width, height = _SIZE
+        if ":" in spec:
+            match = re.fullmatch(r"demo:(\d{1,5})x(\d{1,5})", spec)
+            if not match:
+                raise UsageError(f"{spec!r} is not a demo; write demo or demo:WIDTHxHEIGHT")
+            width, height = int(match.group(1)), int(match.group(2))
+        check_size(width, height, spec)
+        self._closed = False
+        self._position = round(options.start * _RATE)
+        self._end: int | None = None
+        if not options.loop:
+            self._end = self._position + (options.max_frames or _FRAMES)
+            if options.end is not None:
+                self._end = min(self._end, round(options.end * _RATE))
+        frames = None if self._end is None else self._end - self._position
+        self.info = SourceInfo(
+            name="demo",
+            kind="demo",
+            width=width,
+            height=height,
+            rate=Fraction(_RATE),
+            frames=frames,
+            duration=frames / _RATE if frames else None,
+            codec="drawn",
+            seekable=True,
+        )
+
+    def __next__(self) -> Frame:
+        from segstream.scenes import render
+
+        past_end = self._end is not None and self._position >= self._end
+        if self._closed or self._limit_reached() or past_end:
+            self.state = "closed" if self._closed else "ended"
+            raise StopIteration
+        position, self._position = self._position, self._position + 1
+        image, self.last_labels = render(position, self.info.width, self.info.height)
+        index, self._delivered = self._delivered, self._delivered + 1
+        return Frame(image, index, position, Fraction(1, _RATE), position / _RATE, time.monotonic(), 0, self.info.name)
+
+    def seek(self, seconds: float, before: bool = False) -> None:
+        position = int(np.ceil(seconds * _RATE - 1e-6)) - (1 if before else 0)
+        self._position = max(0, position if self._end is None else min(position, self._end - 1))
+
+    def close(self) -> None:
+        self._closed = True

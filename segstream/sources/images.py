@@ -1,0 +1,117 @@
+"""Images as frames: one file, a folder, a glob, a list. Decoded like video, so every format and depth is alike."""
+
+from __future__ import annotations
+
+import io
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from segstream.errors import SourceError
+from segstream.frames import Frame
+from segstream.sources.base import MAX_PIXELS, Source, SourceInfo, SourceOptions, check_size
+from segstream.sources.convert import to_rgb
+
+_MAX_FILE_BYTES = 1 << 30
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file.
+
+    Returns:
+        uint8 [H, W, 3], RGB, turned upright.
+
+    Raises:
+        SourceError: it is not there, not an image, or too large.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise SourceError(f"{path.name} is larger than 1 GiB, which no image is; check the file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    if not data:
+        raise SourceError(f"{path.name} is empty; check the file")
+    try:
+        # From memory FFmpeg looks at the content; by name it would take "%d" in the name for a numbered series.
+        with av.open(io.BytesIO(data), "r", options={"max_pixels": str(MAX_PIXELS)}) as container:
+            if not container.streams.video:
+                raise SourceError(f"{path.name} is not an image; check the file")
+            context = container.streams.video[0].codec_context
+            check_size(context.width, context.height, path.name)
+            for frame in container.decode(video=0):
+                return to_rgb(frame, path.name)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path.name} is not an image that can be read ({error}); check the file") from error
+    raise SourceError(f"{path.name} holds no picture; check the file")
+
+
+class ImagesSource(Source):
+    """Images in the order given, at `options.image_rate`; one that cannot be read is counted and left out."""
+
+    def __init__(self, paths: list[Path], name: str, options: SourceOptions) -> None:
+        super().__init__(options)
+        if not paths:
+            raise SourceError("the list of images is empty; give at least one")
+        self._paths = paths
+        self._rate = Fraction(options.image_rate).limit_denominator(1001)
+        self._closed = False
+        self._pending: tuple[int, NDArray[np.uint8]] | None = None
+        self._position = 0
+        self._pending = self._read_next()
+        if self._pending is None:
+            raise SourceError(f"{name}: {self.warnings.messages[-1]}")
+        height, width = self._pending[1].shape[:2]
+        self.info = SourceInfo(
+            name=name,
+            kind="images",
+            width=width,
+            height=height,
+            rate=self._rate,
+            frames=len(paths),
+            duration=float(len(paths) / self._rate),
+            codec=paths[0].suffix.lstrip(".").lower(),
+            seekable=True,
+        )
+        if options.start > 0:
+            self.seek(options.start)
+
+    def _read_next(self) -> tuple[int, NDArray[np.uint8]] | None:
+        while self._position < len(self._paths):
+            position, self._position = self._position, self._position + 1
+            try:
+                return position, read_image(self._paths[position])
+            except SourceError as error:
+                self.warnings.add(str(error), errors=1)
+        return None
+
+    def __next__(self) -> Frame:
+        if self._closed or self._limit_reached():
+            raise StopIteration
+        found, self._pending = self._pending or self._read_next(), None
+        if found is None and self.options.loop:
+            self._position = round(self.options.start * self._rate)
+            found = self._read_next()
+        if found is None or (self.options.end is not None and found[0] / self._rate >= self.options.end):
+            self.state = "ended"
+            raise StopIteration
+        position, image = found
+        index, self._delivered = self._delivered, self._delivered + 1
+        seconds = float(position / self._rate)
+        return Frame(image, index, position, 1 / self._rate, seconds, time.monotonic(), 0, self.info.name)
+
+    def seek(self, seconds: float, before: bool = False) -> None:
+        exact = seconds * float(self._rate)
+        position = int(np.ceil(exact - 1e-6)) - (1 if before else 0)
+        self._pending = None
+        self._position = min(max(0, position), len(self._paths) - 1)
+
+    def close(self) -> None:
+        self._closed = True
+        self.state = "closed"
