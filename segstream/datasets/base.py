@@ -1,0 +1,128 @@
+"""What every data set looks like from outside, and reading of images and label files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from segstream.errors import SourceError, UsageError
+
+IGNORE = 255  # label of a pixel that counts neither in training nor in mIoU
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB.
+        labels: uint8 [H, W], class index per pixel, `IGNORE` where there is none.
+        name: what to call it in messages: the file's name, or the scene's number.
+    """
+
+    image: NDArray[np.uint8]  # [H, W, 3]
+    labels: NDArray[np.uint8]  # [H, W]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One split of a data set: its classes, and labelled images by position.
+
+    Attributes:
+        name: name of the data set ("camvid").
+        split: name of the split ("val").
+        classes: class names by label index.
+        names: one name an image.
+        read: reads the image at a position: (image uint8 [H, W, 3], labels uint8 [H, W]).
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    read: Callable[[int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, labels = self.read(index)
+        return Sample(image, labels, self.names[index])
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as uint8 [H, W, 3], RGB."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"), dtype=np.uint8)
+    except (OSError, UnidentifiedImageError) as error:
+        raise SourceError(f"the image {path} cannot be read ({error}): replace the file.") from error
+
+
+def read_labels(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Read a label file with one 8-bit index a pixel (grey or palette) and translate it by `table`, uint8 [256]."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "I;16", "I"):
+                raise SourceError(
+                    f"the label file {path} holds colours ({image.mode}), not one class index per pixel: "
+                    "take the index files of the data set."
+                )
+            values = np.array(image)
+    except (OSError, UnidentifiedImageError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"the label file {path} cannot be read ({error}): replace the file.") from error
+    return table[np.clip(values, 0, 255)]
+
+
+def index_table(mapping: dict[int, int]) -> NDArray[np.uint8]:
+    """A table, uint8 [256], from the value in a label file to the class index; all other values are ignored."""
+    table = np.full(256, IGNORE, dtype=np.uint8)
+    for value, index in mapping.items():
+        table[value] = index
+    return table
+
+
+def from_pairs(
+    name: str, split: str, classes: tuple[str, ...], pairs: list[tuple[Path, Path]], table: NDArray[np.uint8]
+) -> Dataset:
+    """A data set of (image file, label file) pairs."""
+
+    def read(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        image = read_image(pairs[index][0])
+        labels = read_labels(pairs[index][1], table)
+        if image.shape[:2] != labels.shape:
+            raise SourceError(
+                f"the image {pairs[index][0].name} is {image.shape[1]}x{image.shape[0]} but its labels are "
+                f"{labels.shape[1]}x{labels.shape[0]}: both must have one size."
+            )
+        return image, labels
+
+    return Dataset(name, split, classes, tuple(image.name for image, _ in pairs), read)
+
+
+def images_in(folder: Path, data_set: str, looked_for: str) -> list[Path]:
+    """Every image file in `folder`, sorted by name; an error that tells the expected layout if there is none."""
+    if not folder.is_dir():
+        raise SourceError(f"no {data_set} here: looked for the folder {folder}; the layout expected is {looked_for}.")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise SourceError(
+            f"no images in {folder}: looked for files ending in {', '.join(SUFFIXES)}; "
+            f"the {data_set} layout is {looked_for}."
+        )
+    return found
+
+
+def check_split(data_set: str, split: str, splits: tuple[str, ...]) -> None:
+    """Refuse a split that the data set does not have."""
+    if split not in splits:
+        raise UsageError(f"{data_set} has no split {split!r}: the splits are {', '.join(splits)}.")

@@ -1,0 +1,199 @@
+"""mIoU, cost and share of high blocks of a model on a labelled data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from segstream import flops
+from segstream.blocks import Grid
+from segstream.datasets import IGNORE, Dataset, open_dataset
+from segstream.engines.torch_engine import to_labels
+from segstream.errors import EngineError, UsageError
+from segstream.geometry import fit, to_input
+from segstream.models import Model, load_model
+from segstream.policies import POLICIES, THRESHOLDS, check_options, score, select
+
+DENSE = "dense"  # not a policy: the network without blocks
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """What an evaluation measured.
+
+    Attributes:
+        model, dataset, split: what was evaluated, by name.
+        images: number of images.
+        policy: the policy that chose the blocks, or "dense".
+        miou: mean IoU over the classes that occur, 0..1.
+        iou: IoU by class name, 0..1; classes that neither occur nor are predicted are left out.
+        pixel_accuracy: share of labelled pixels with the right class, 0..1.
+        gmacs, dense_gmacs: mean GMAC an image that ran, and that the dense network needs.
+        high_share: share of blocks at high resolution, 0..1.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    images: int
+    policy: str
+    miou: float
+    iou: dict[str, float]
+    pixel_accuracy: float
+    gmacs: float
+    dense_gmacs: float
+    high_share: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate(
+    model: str | Path | Model,
+    dataset: str | Dataset = "camvid",
+    data_dir: str | Path | None = None,
+    split: str = "val",
+    policy: str | None = None,
+    threshold: float | None = None,
+    budget: float | None = None,
+    size: tuple[int, int] | None = None,
+    device: str = "auto",
+    block: int | None = None,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> EvalReport:
+    """Segment every image of a split as a user would, and compare with its labels at their own size.
+
+    Args:
+        model: name or path of a model, or a loaded one.
+        dataset: name of a data set, or an open one.
+        data_dir: the folder of a data set given by name.
+        split: its split.
+        policy: one of `segstream.policies.POLICIES`, or "dense"; None takes the model's own.
+        threshold: score above which a block is high; None takes the model's own for the policy.
+        budget: largest share of an image's blocks that may be high; None is 1.
+        size: width and height of the network input; None takes the model's.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        block: side of a block in pixels; None takes the model's.
+        limit: evaluate only so many images, spread over the split.
+        progress: called with the number of images done and to do.
+
+    Raises:
+        UsageError: an option that does not exist or a data set with other classes than the model's.
+        SourceError: a data set that cannot be read.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, data_dir, split)
+    spec = loaded.spec
+    check_classes(spec.classes, data)
+    chosen = policy or spec.policy
+    if chosen != DENSE:
+        check_options(chosen, threshold, 1.0 if budget is None else budget)
+    if threshold is None:
+        threshold = spec.thresholds.get(chosen, THRESHOLDS.get(chosen, 0.5))
+    side = block or spec.block
+    place = torch.device(pick_device(device))
+    network = loaded.network.to(place).eval()
+    policy_net = None if loaded.policy_net is None else loaded.policy_net.to(place).eval()
+    costs = flops.measure(loaded, side)
+
+    matrix = torch.zeros(len(spec.classes), len(spec.classes), dtype=torch.int64)
+    gmacs = dense_gmacs = high = 0.0
+    indices = spread(len(data), limit)
+    for done, index in enumerate(indices, 1):
+        sample = data[index]
+        geometry = fit(sample.labels.shape, size or spec.size, side, exact=size is not None)
+        x = to_input(sample.image, geometry, spec.mean, spec.std).to(place)
+        with torch.inference_mode():
+            if chosen == DENSE:
+                grid, n_high = None, geometry.rows * geometry.columns
+            else:
+                scores = score(chosen, x, side, policy_net)
+                grid = Grid(select(scores, threshold, 1.0 if budget is None else budget), side)
+                n_high = grid.n_high
+            labels = torch.from_numpy(to_labels(network(x, grid), geometry))
+        matrix += confusion(labels, torch.from_numpy(sample.labels), len(spec.classes))
+        gmacs += costs.gmacs(geometry.rows, geometry.columns, n_high, chosen)
+        dense_gmacs += costs.dense_gmacs(geometry.rows, geometry.columns)
+        high += n_high / (geometry.rows * geometry.columns)
+        if progress is not None:
+            progress(done, len(indices))
+    count = len(indices)
+    return report(
+        matrix,
+        spec.classes,
+        model=spec.name,
+        dataset=data.name,
+        split=data.split,
+        images=count,
+        policy=chosen,
+        gmacs=gmacs / count,
+        dense_gmacs=dense_gmacs / count,
+        high_share=high / count,
+    )
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Confusion matrix, int64 [K, K] (row: true class), of integer maps of one shape; `IGNORE` pixels are left out."""
+    return multiclass_confusion_matrix(
+        predicted.reshape(-1).long(), labels.reshape(-1).long(), classes, ignore_index=IGNORE, validate_args=False
+    )
+
+
+def class_iou(matrix: Tensor) -> Tensor:
+    """IoU by class, float64 [K], of a confusion matrix; NaN where a class neither occurs nor is predicted."""
+    matrix = matrix.double()
+    hit = matrix.diag()
+    return hit / (matrix.sum(0) + matrix.sum(1) - hit)
+
+
+def mean_iou(matrix: Tensor) -> float:
+    """Mean of `class_iou` over the classes that occur or are predicted."""
+    return float(class_iou(matrix).nanmean())
+
+
+def report(matrix: Tensor, classes: tuple[str, ...], **facts: Any) -> EvalReport:
+    """Put the figures of a confusion matrix [K, K] and the other facts of an evaluation together."""
+    iou = class_iou(matrix).tolist()
+    return EvalReport(
+        miou=mean_iou(matrix),
+        iou={name: value for name, value in zip(classes, iou, strict=True) if value == value},
+        pixel_accuracy=float(matrix.diag().sum() / matrix.sum().clamp(min=1)),
+        **facts,
+    )
+
+
+def check_classes(classes: tuple[str, ...], data: Dataset) -> None:
+    """Refuse a data set whose classes are not the model's."""
+    if [c.lower() for c in classes] != [c.lower() for c in data.classes]:
+        raise UsageError(
+            f"the model knows {len(classes)} classes ({', '.join(classes[:3])}, ...) but {data.name} has "
+            f"{len(data.classes)} ({', '.join(data.classes[:3])}, ...): use a model trained for {data.name}."
+        )
+
+
+def spread(count: int, limit: int | None) -> list[int]:
+    """Positions of at most `limit` of `count` images, evenly spread."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    if limit < 1:
+        raise UsageError(f"at least one image must be evaluated, not {limit}.")
+    return [i * count // limit for i in range(limit)]
+
+
+def pick_device(device: str) -> str:
+    """The device that "auto" stands for; an error where CUDA is asked for and missing."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise EngineError("torch sees no NVIDIA GPU: use --device cpu, or see `segstream doctor`.")
+    return device
+
+
+__all__ = ["DENSE", "POLICIES", "EvalReport", "class_iou", "confusion", "evaluate", "mean_iou", "report"]
