@@ -236,11 +236,16 @@ def draw_wall(canvas: Picture, wall: Wall, look: Look, view: View, x: float, z0:
     table = haze_table(look, middle)
     if table is not None:
         texture = cv2.LUT(texture, table)
-    cv2.warpPerspective(
+    part = cv2.warpPerspective(
         texture,
         back,
         (x1 - x0, y1 - y0),
-        dst=canvas[y0:y1, x0:x1],
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_TRANSPARENT,
+        borderMode=cv2.BORDER_REPLICATE,
     )
+    # The wall's outline decides what is drawn, because a border that is blended would blend the labels too.
+    mask = np.zeros(part.shape[:2], np.uint8)
+    corners = [(x, y, z) for z in (near, z1) for y in (0.0, wall.height)]
+    outline = np.array([(view.u(x, z) - x0, view.v(y, z) - y0) for x, y, z in corners])[[0, 1, 3, 2]]
+    cv2.fillConvexPoly(mask, np.rint(outline * 16 - 8).astype(np.int32), 255, cv2.LINE_8, 4)
+    cv2.copyTo(part, mask, canvas[y0:y1, x0:x1])

@@ -90,3 +90,18 @@ def test_seeds_are_different_towns() -> None:
 def test_bad_arguments_are_told(arguments: tuple[int, int, int], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         render(*arguments)
+
+
+def test_houses_and_ground_alone_have_no_other_labels() -> None:
+    """Where textures meet, their labels must not blend into a third class."""
+    from segstream import scenes
+    from segstream.scenes.camera import View
+    from segstream.scenes.layout import draw_lots
+
+    look, scenery = scenes._look(0), scenes._scenery(0, 480, 272)
+    for second in range(0, 30, 3):
+        view = View.at(second, 480, 272, look)
+        canvas = scenery.backdrop(view)
+        scenery.ground(canvas, view)
+        draw_lots(canvas, view, look, scenery)
+        assert set(np.unique(canvas[..., 3])) <= {0, 1, 3, 4, 5, 7}
