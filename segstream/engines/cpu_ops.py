@@ -145,20 +145,16 @@ class Conv3x3:
         self.weight = weight
         self.bias = bias
         self.outputs, self.inputs = weight.shape[:2]
-        self.prepared: dict[int, tuple[Callable[..., Tensor], Tensor, Tensor]] = {}
+        self.prepared: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.direct: Pointwise | None = None
 
-    def prepare(self, m: int) -> tuple[Callable[..., Tensor], Tensor, Tensor]:
-        """The grouped convolution and the transforms for patches of side m, made when first needed."""
+    def prepare(self, m: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The transforms and the transformed kernels [points, C, K] for patches of side m, made when first needed."""
         if m not in self.prepared:
             to_input, to_kernel, to_output = transforms(m)
-            points = len(to_input)
-            kernels = self.weight.double().reshape(-1, 9) @ to_kernel.T  # [K*C, points]
-            weight = kernels.T.reshape(points * self.outputs, self.inputs, 1, 1).float()
-            bias = torch.zeros(points, self.outputs)
-            bias[m + 3] = self.bias  # row 1, column 1: the point that the output transform adds to every pixel
-            conv = packed_conv(weight, bias.view(-1), 1, points, [1, points * self.inputs, 128, 1])
-            self.prepared[m] = conv, to_input.float(), to_output.float()
+            kernels = to_kernel @ self.weight.double().reshape(-1, 9).T  # [points, K*C]
+            kernels = kernels.view(-1, self.outputs, self.inputs).transpose(1, 2).float().contiguous()
+            self.prepared[m] = to_input.float(), kernels, to_output.float()
         return self.prepared[m]
 
     def __call__(
@@ -187,27 +183,23 @@ class Conv3x3:
         """
         if level.m == 1:
             return self.run_direct(rows, level, out, work, add, relu, then)
-        conv, to_input, to_output = self.prepare(level.m)
+        to_input, kernels, to_output = self.prepare(level.m)
         points, per_patch = len(to_input), level.m * level.m
         c, k = self.inputs, self.outputs
         most = CACHE_BYTES * torch.get_num_threads() // (4 * points * max(c, k))
-        cut = pieces(level.patches, most)
-        longest = cut[0][1] if cut else 0
-        gathered = work.take("gathered", longest * points, c)
-        changed = work.take("changed", longest, points, c)
-        to_input, to_output = to_input.expand(longest, -1, -1), to_output.expand(longest, -1, -1)
-        for start, count in cut:
-            index = level.windows[start * points : (start + count) * points]
-            patch = torch.index_select(rows, 0, index, out=gathered[: count * points])
-            v = torch.bmm(to_input[:count], patch.view(count, points, c), out=changed[:count])
-            product = conv(v.view(1, count, 1, points * c).permute(0, 3, 1, 2))
-            product = product.permute(0, 2, 3, 1).view(count, points, k)
+        for start, count in pieces(level.patches, most):
+            index = level.windows[:, start : start + count].reshape(-1)
+            patch = torch.index_select(rows, 0, index, out=work.take("gathered", points * count, c))
+            v = torch.mm(to_input, patch.view(points, count * c), out=work.take("changed", points, count * c))
+            product = torch.bmm(v.view(points, count, c), kernels, out=work.take("product", points, count, k))
+            product[level.m + 3] += self.bias  # row 1, column 1: the output transform adds this point to every pixel
+            product = product.transpose(0, 1)  # [count, points, K]
             here = slice(start * per_patch, (start + count) * per_patch)
             y = out[here].view(count, per_patch, k) if then is None else work.take("y", count, per_patch, k)
             if add is None:
-                torch.bmm(to_output[:count], product, out=y)
+                torch.bmm(to_output.expand(count, -1, -1), product, out=y)
             else:
-                torch.baddbmm(add[here].view(count, per_patch, k), to_output[:count], product, out=y)
+                torch.baddbmm(add[here].view(count, per_patch, k), to_output.expand(count, -1, -1), product, out=y)
             if relu:
                 y.relu_()
             if then is not None:
@@ -229,7 +221,7 @@ class Conv3x3:
             weight = self.weight.permute(0, 2, 3, 1).reshape(self.outputs, 9 * self.inputs)
             self.direct = Pointwise(weight.contiguous(), self.bias)
         gathered = work.take("gathered", level.pixels * 9, self.inputs)
-        torch.index_select(rows, 0, level.windows, out=gathered)
+        torch.index_select(rows, 0, level.windows.T.reshape(-1), out=gathered)
         y = self.direct(gathered.view(level.pixels, -1), relu and add is None)
         if add is not None:
             y += add[: level.pixels]
