@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -109,18 +110,27 @@ def make_pad_table(grid: Grid, q: int, p: int, edge: str) -> PadTable:
     zero_row = grid.n_tiles * q * q
     flat = codes.reshape(-1)
     rows = torch.where(flat >= 0, flat, zero_row)
-    border = torch.ones(side, side, dtype=torch.bool)
-    border[p : p + q, p : p + q] = False
-    border_at = border.reshape(-1).nonzero().squeeze(1).to(grid.device)  # [B], computed on the host
+    border_at, steps = table_constants(q, p, grid.device)
     first_low = 4 * grid.n_high
     low_tiles = torch.arange(first_low, grid.n_tiles, device=grid.device)
     low_border = (low_tiles[:, None] * (side * side) + border_at[None, :]).reshape(-1)
     code = flat[low_border]
-    steps = torch.tensor([0, 1, q, q + 1] if q > 1 else [0, 1, 2, 3], dtype=torch.int32, device=grid.device)
     mean_rows = (-2 - code)[:, None] + steps
     copy_rows = torch.where(code >= 0, code, zero_row)[:, None].expand(-1, 4)
     low_border_rows = torch.where((code <= -2)[:, None], mean_rows, copy_rows)
     return PadTable(codes, rows, low_border, low_border_rows)
+
+
+@cache
+def table_constants(q: int, p: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of the border pixels in a padded tile, int64 [B], and steps to the pixels of a 2x2 group, int32 [4].
+
+    Kept on the device, because a copy from the host would wait for it and cannot be captured in a CUDA graph.
+    """
+    border = torch.ones(q + 2 * p, q + 2 * p, dtype=torch.bool)
+    border[p : p + q, p : p + q] = False
+    steps = torch.tensor([0, 1, q, q + 1] if q > 1 else [0, 1, 2, 3], dtype=torch.int32)
+    return border.reshape(-1).nonzero().squeeze(1).to(device), steps.to(device)
 
 
 def pad_codes(grid: Grid, q: int, p: int, edge: str) -> Tensor:
