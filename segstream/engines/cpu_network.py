@@ -107,7 +107,7 @@ class Pyramid:
             back.index_copy_(0, first, canvas_rows.index_select(0, positions).view(-1, 4, back.shape[1]).mean(1))
         else:
             back.index_copy_(0, index.long(), canvas_rows)
-        out[: level.pixels] = self.fuse(self.fuse_norm(joined))
+        self.fuse(self.fuse_norm(joined), out=out[: level.pixels])
         return level.finish(out)
 
 
@@ -156,7 +156,8 @@ class Blend:
         for start in range(0, level.patches, step):
             count = min(step, level.patches - start)
             here = slice(start * per_patch, (start + count) * per_patch)
-            passed = self.skip(self.skip_norm(skip[here], out=work.take("passed", count * per_patch, skip.shape[1])))
+            passed = self.skip_norm(skip[here], out=work.take("normed", count * per_patch, skip.shape[1]))
+            passed = self.skip(passed, out=work.take("passed", count * per_patch, c))
             index = below.enlarge[start * k : (start + count) * k]
             near = torch.index_select(coarser, 0, index, out=work.take("gathered", count * k, c))
             y = out[here].view(count, per_patch, c)

@@ -103,12 +103,13 @@ class Pointwise:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.outputs, self.inputs = weight.shape
-        self.conv = packed_conv(weight[:, :, None, None], bias, 1, 1, [1, self.inputs, 256, 1])
+        self.weight = weight.T.contiguous()  # [C, K]
+        self.bias = torch.zeros(self.outputs) if bias is None else bias
 
-    def __call__(self, rows: Tensor, relu: bool = False) -> Tensor:
+    def __call__(self, rows: Tensor, relu: bool = False, out: Tensor | None = None) -> Tensor:
         """[R, C] -> [R, K]."""
-        x = rows.view(1, len(rows), 1, self.inputs).permute(0, 3, 1, 2)
-        return self.conv(x, relu).permute(0, 2, 3, 1).view(len(rows), self.outputs)
+        y = torch.addmm(self.bias, rows, self.weight, out=out)
+        return y.relu_() if relu else y
 
 
 class Workspace:
@@ -124,6 +125,9 @@ class Workspace:
         if buffer is None or buffer.numel() < count:
             buffer = self.buffers[name] = torch.empty(count)
         return buffer[:count].view(shape)
+
+    def clear(self) -> None:
+        self.buffers.clear()
 
 
 def pieces(count: int, most: int) -> list[tuple[int, int]]:
@@ -203,7 +207,7 @@ class Conv3x3:
             if relu:
                 y.relu_()
             if then is not None:
-                out[here] = then(y.view(-1, k))
+                then(y.view(-1, k), out=out[here])
         return out
 
     def run_direct(
@@ -222,12 +226,14 @@ class Conv3x3:
             self.direct = Pointwise(weight.contiguous(), self.bias)
         gathered = work.take("gathered", level.pixels * 9, self.inputs)
         torch.index_select(rows, 0, level.windows.T.reshape(-1), out=gathered)
-        y = self.direct(gathered.view(level.pixels, -1), relu and add is None)
+        y = out[: level.pixels] if then is None else work.take("y", level.pixels, self.outputs)
+        self.direct(gathered.view(level.pixels, -1), relu and add is None, out=y)
         if add is not None:
             y += add[: level.pixels]
             if relu:
                 y.relu_()
-        out[: level.pixels] = y if then is None else then(y)
+        if then is not None:
+            then(y, out=out[: level.pixels])
         return out
 
 
@@ -251,6 +257,5 @@ class StridedConv:
         pixels = len(table) // 9
         nine = work.take("gathered", pixels, 9 * c)
         torch.index_select(rows, 0, table, out=nine.view(-1, c))
-        out[:pixels] = self.conv(nine, relu=True)
-        centre = work.take("centre", pixels, c).copy_(nine[:, 4 * c : 5 * c])
-        return self.shortcut(centre)
+        self.conv(nine, relu=True, out=out[:pixels])
+        return self.shortcut(nine[:, 4 * c : 5 * c], out=work.take("shortcut", pixels, self.outputs))
