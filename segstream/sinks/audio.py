@@ -24,14 +24,30 @@ _COPIES = {
 _ENCODERS = {"mp4": ("aac", "libopus"), "mov": ("aac",), "webm": ("libopus",), "matroska": ("aac", "libopus")}
 
 
+class AudioClock:
+    """The sound's times in one line, also where joined recordings make them jump back. Lives as long as the sink."""
+
+    def __init__(self) -> None:
+        self._back = 0.0
+        self._end: float | None = None
+
+    def place(self, seconds: float, length: float) -> float:
+        at = seconds + self._back
+        if self._end is not None and at < self._end - 1.0:
+            self._back += self._end - at
+            at = self._end
+        self._end = at + length
+        return at
+
+
 class AudioWriter:
     """Writes the packets of a tap into a container."""
 
-    def __init__(self, container: OutputContainer, tap: AudioTap, mode: str, notes: list[str]) -> None:
-        self._container, self._tap = container, tap
+    def __init__(
+        self, container: OutputContainer, tap: AudioTap, mode: str, clock: AudioClock, shift: float, notes: list[str]
+    ) -> None:
+        self._container, self._tap, self._clock, self._shift = container, tap, clock, shift
         self._last_dts: int | None = None
-        self._last_end = 0.0
-        self._back = 0.0  # added after the sound's own timestamps jumped back
         self._decoder: AudioCodecContext | None = None
         self._next_sample: int | None = None
         kind = container.format.name.split(",")[0]
@@ -57,16 +73,14 @@ class AudioWriter:
             frame_size=self._stream.codec_context.frame_size or None,
         )
 
-    def write(self, until: float, shift: float) -> None:
-        """Write the sound before `until` seconds of the file, which is `shift` seconds ahead of the source."""
-        for seconds, packet in self._tap.take(until - shift):
-            at = seconds + shift + self._back
-            if at < self._last_end - 1.0:  # joined recordings: the sound goes on where it was
-                self._back += self._last_end - at
-                at = self._last_end
+    def write(self, until: float) -> None:
+        """Write the sound before `until` seconds of the file."""
+        for seconds, packet in self._tap.take(until - self._shift):
             base = packet.time_base or Fraction(1, 48_000)
-            length = float((packet.duration or 0) * base)
-            self._last_end = at + length
+            at = self._clock.place(seconds, float((packet.duration or 0) * base)) + self._shift
+            # What comes before the first picture is left out, but for the samples an encoder begins with.
+            if at < 0 <= seconds:
+                continue
             if self._copy:
                 self._mux_copy(packet, at, base)
             else:
@@ -76,8 +90,6 @@ class AudioWriter:
         pts = round(at / base)
         if self._last_dts is not None and pts <= self._last_dts:
             pts = self._last_dts + 1
-        if pts < 0:
-            return
         self._last_dts = pts
         packet.pts = packet.dts = pts
         packet.stream = self._stream
@@ -102,9 +114,9 @@ class AudioWriter:
         for ready in self._resampler.resample(frame):
             self._container.mux(self._stream.encode(ready))
 
-    def close(self, until: float, shift: float) -> None:
+    def close(self, until: float) -> None:
         """Write what is left: all of it if the source has ended, else up to `until` seconds of the file."""
-        self.write(float("inf") if self._tap.complete else until, shift)
+        self.write(float("inf") if self._tap.complete else until)
         if not self._copy:
             self._encode(None)
             self._container.mux(self._stream.encode(None))

@@ -22,29 +22,26 @@ class Timeline:
     is late by less than a frame is moved by one tick.
 
     Attributes:
-        shift: ticks now added to the source's timestamps, to be added to its sound as well.
+        shift: ticks now added to the source's timestamps.
+        step: ticks between frames at the nominal rate.
     """
 
-    def __init__(self, time_base: Fraction, rate: Fraction | None, start_seconds: float, from_zero: bool) -> None:
+    def __init__(self, time_base: Fraction, rate: Fraction | None) -> None:
         self.time_base = time_base
         self.step = max(1, round(1 / (rate or Fraction(25)) / time_base))
-        self.start_seconds = start_seconds
-        self.shift = -round(start_seconds / time_base)
-        self._from_zero = from_zero
+        self.shift = 0
         self._last: int | None = None
 
     def ticks(self, frame: Frame) -> int:
         raw = self._raw(frame)
         at = raw + self.shift
-        if self._last is None:
-            if self._from_zero or at < 0:
-                self.shift -= at
-                at = 0
-        elif at <= self._last and self._last - at < self.step * 3 // 2:
-            at = self._last + 1
-        elif at <= self._last or at - self._last > _MAX_GAP_SECONDS / self.time_base:
-            self.shift += self._last + self.step - at
-            at = self._last + self.step
+        if self._last is not None:
+            ahead = at - self._last
+            if -self.step * 3 // 2 < ahead <= 0:
+                at = self._last + 1
+            elif ahead <= 0 or ahead > _MAX_GAP_SECONDS / self.time_base:
+                self.shift += self._last + self.step - at
+                at = self._last + self.step
         self._last = at
         return at
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from segstream.errors import OutputError, UsageError
 from segstream.frames import Result
-from segstream.sinks.audio import AudioWriter
+from segstream.sinks.audio import AudioClock, AudioWriter
 from segstream.sinks.base import OutputFile, Sink, output_error
 from segstream.sinks.encoders import CONTAINERS, Encoder, choose_encoder, configure
+from segstream.sinks.tail import trim_tail
 from segstream.sinks.timeline import Timeline, file_time_base
 from segstream.sources.audio import AudioTap
 from segstream.sources.base import Source
@@ -35,7 +36,8 @@ _MUXER_OPTIONS = {
 }
 _MUXER_OPTIONS["mov"] = _MUXER_OPTIONS["mp4"]
 _MUXER_OPTIONS["webm"] = _MUXER_OPTIONS["matroska"]
-_EVERY_MUXER = {"flush_packets": "1", "max_interleave_delta": "500000"}
+# Sound may begin before zero (priming); that must not move the pictures.
+_EVERY_MUXER = {"flush_packets": "1", "max_interleave_delta": "500000", "avoid_negative_ts": "disabled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,9 @@ class VideoSink(Sink):
         self._segment = 0
         self._file: _VideoFile | None = None
         self._encoder: Encoder | None = None
+        self._timeline: Timeline | None = None
         self._tap: AudioTap | None = None
+        self._audio_clock = AudioClock()
         if source is not None and self.options.audio != "none":
             self._tap = source.tap_audio()
             if self._tap is None:
@@ -124,34 +128,41 @@ class VideoSink(Sink):
         if picture is None:
             raise OutputError("the video sink was given no picture; draw the results")
         try:
-            if self._file is not None and self._is_full(result, picture):
+            if self._timeline is None:
+                rate = self._source.info.rate if self._source else None
+                self._timeline = Timeline(file_time_base(result.frame), rate)
+            ticks = self._timeline.ticks(result.frame)
+            if self._file is not None and self._is_full(self._file, ticks, picture):
                 self._finish_file()
             if self._file is None:
-                self._file = self._open_file(result, picture)
-            self._file.write(result, picture)
+                self._file = self._open_file(self._timeline, ticks, picture)
+            self._file.write(ticks, picture)
         except (OSError, av.error.FFmpegError) as error:
             if isinstance(error, OutputError):
                 raise
             raise output_error(self._name(), error) from error
 
-    def _is_full(self, result: Result, picture: NDArray[np.uint8]) -> bool:
-        file = self._file
-        if file is None:
-            return False
+    def _is_full(self, file: _VideoFile, ticks: int, picture: NDArray[np.uint8]) -> bool:
         if self.options.on_resize == "split" and picture.shape[:2] != file.size:
             return True
         limit = self.options.segment_seconds
-        return limit is not None and file.seconds_with(result) > limit
+        return limit is not None and file.seconds(ticks) >= limit
 
-    def _open_file(self, result: Result, picture: NDArray[np.uint8]) -> _VideoFile:
+    def _open_file(self, timeline: Timeline, ticks: int, picture: NDArray[np.uint8]) -> _VideoFile:
         target = self._target or OutputFile(self._name(), self.options.overwrite)
         self._target = target
         height, width = picture.shape[:2]
         encoder = self._choose(width, height)
-        from_zero = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
-        file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], result, picture, self._source, from_zero)
+        source_start = self._source.info.start_seconds if self._source else 0.0
+        # A whole recording keeps its times; a part of one, or a later segment, starts at zero.
+        is_part = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
+        origin = ticks if is_part else min(ticks, round(source_start / timeline.time_base))
+        rate = (self._source.info.rate if self._source else None) or Fraction(25)
+        file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
         try:
-            file.start(self._tap, self.options.audio, self.notes)
+            if self._tap is not None:
+                file.add_audio(self._tap, self.options.audio, self._audio_clock, source_start, self.notes)
+            file.start()
         except BaseException:
             file.abort()
             raise
@@ -195,79 +206,67 @@ class VideoSink(Sink):
 
 
 class _VideoFile:
-    """One open video file."""
+    """One open video file. `origin` is the tick of the timeline that becomes time zero."""
 
     def __init__(
         self,
         target: OutputFile,
         encoder: Encoder,
         format: str,
-        first: Result,
         picture: NDArray[np.uint8],
-        source: Source | None,
-        from_zero: bool,
+        timeline: Timeline,
+        rate: Fraction,
+        origin: int,
     ) -> None:
         self.target = target
         self.size: tuple[int, int] = picture.shape[:2]
-        info = source.info if source else None
-        self._rate = (info.rate if info else None) or Fraction(25)
         self._encoder = encoder
+        self._is_mp4 = format in ("mp4", "mov")
         even = encoder.pix_fmt == "yuv420p"
         self._height, self._width = (n + n % 2 if even else n for n in self.size)
-        self._time_base = file_time_base(first.frame)
-        self._timeline = Timeline(self._time_base, self._rate, info.start_seconds if info else 0.0, from_zero)
+        self._time_base, self._step, self._origin = timeline.time_base, timeline.step, origin
+        self._last = origin
         self._reformatter = VideoReformatter()
         self._audio: AudioWriter | None = None
-        self._ticks = 0
-        self._first_ticks: int | None = None
         options = {**_MUXER_OPTIONS[format], **_EVERY_MUXER}
         self._container: OutputContainer = av.open(
             f"file:{target.working}", "w", format=format, container_options=options
         )
-
-    def start(self, tap: AudioTap | None, audio: str, notes: list[str]) -> None:
-        """Add the streams and write the header."""
-        stream = cast(VideoStream, self._container.add_stream(self._encoder.name, rate=self._rate))
-        configure(stream.codec_context, self._encoder, self._width, self._height, self._rate)
+        stream = cast(VideoStream, self._container.add_stream(encoder.name, rate=rate))
+        configure(stream.codec_context, encoder, self._width, self._height, rate)
         stream.codec_context.time_base = self._time_base
         stream.time_base = self._time_base
         self._stream = stream
-        if tap is not None:
-            self._audio = AudioWriter(self._container, tap, audio, notes)
+
+    def add_audio(self, tap: AudioTap, mode: str, clock: AudioClock, source_start: float, notes: list[str]) -> None:
+        """Give the file the source's sound, whose times count from `source_start` seconds of the timeline."""
+        shift = source_start - float(self._origin * self._time_base)
+        self._audio = AudioWriter(self._container, tap, mode, clock, shift, notes)
+
+    def start(self) -> None:
+        """Write the header."""
         self._container.start_encoding()
 
-    def seconds_with(self, result: Result) -> float:
-        """Length of the file if this result were added."""
-        frame = result.frame
-        if frame.pts is None or frame.time_base is None or self._first_ticks is None:
-            return (self._ticks - (self._first_ticks or 0)) * float(self._time_base)
-        at = round(frame.pts * frame.time_base / self._time_base) + self._timeline.shift
-        return (max(at, self._ticks) - self._first_ticks) * float(self._time_base)
+    def seconds(self, ticks: int) -> float:
+        """Time in this file."""
+        return float((ticks - self._origin) * self._time_base)
 
-    def write(self, result: Result, picture: NDArray[np.uint8]) -> None:
+    def write(self, ticks: int, picture: NDArray[np.uint8]) -> None:
         frame = av.VideoFrame.from_ndarray(self._fit(picture), format="rgb24")
         matrix = Colorspace.ITU709 if self._height >= 720 else Colorspace.ITU601
         frame = self._reformatter.reformat(
             frame, format=self._encoder.pix_fmt, dst_colorspace=matrix, dst_color_range=1, threads=1
         )
-        self._ticks = self._timeline.ticks(result.frame)
-        if self._first_ticks is None:
-            self._first_ticks = self._ticks
-        frame.pts, frame.time_base = self._ticks, self._time_base
+        self._last = ticks
+        frame.pts, frame.time_base = ticks - self._origin, self._time_base
         if self._audio is not None:
-            self._audio.write(self._seconds(self._ticks), self._shift_seconds())
+            self._audio.write(self.seconds(ticks))
         self._mux(frame)
-
-    def _seconds(self, ticks: int) -> float:
-        return float(ticks * self._time_base)
-
-    def _shift_seconds(self) -> float:
-        return self._seconds(self._timeline.shift) + self._timeline.start_seconds
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
             if not packet.duration and packet.time_base:
-                packet.duration = round(self._timeline.step * self._time_base / packet.time_base)
+                packet.duration = round(self._step * self._time_base / packet.time_base)
             self._container.mux_one(packet)
 
     def _fit(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -284,8 +283,7 @@ class _VideoFile:
         try:
             self._mux(None)
             if self._audio is not None:
-                end = self._seconds(self._ticks + self._timeline.step)
-                self._audio.close(end, self._shift_seconds())
+                self._audio.close(self.seconds(self._last + self._step))
         finally:
             self._container.close()
         self.target.commit()
@@ -296,6 +294,9 @@ class _VideoFile:
             self._mux(None)
         with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
             self._container.close()
+        if self._is_mp4 and self.target.working.is_file():
+            with contextlib.suppress(OSError):
+                trim_tail(self.target.working)
 
 
 def letterbox(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ class AudioTap:
 
     Attributes:
         stream: the stream they come from, as a template for the output.
-        complete: the source has ended, so no packet will follow.
+        complete: the source has been read to its end, so all that is left belongs to it.
         lost: packets thrown away because nobody took them.
     """
 

@@ -47,6 +47,9 @@ def upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
     Args:
         image: uint8 [H, W, 3].
         rotation: degrees counter-clockwise, as FFmpeg counts; other than multiples of 90 are left alone.
+
+    Returns:
+        uint8 [H, W, 3], contiguous (decoders leave room at the ends of rows).
     """
     turns = round(rotation / 90) % 4 if rotation % 90 == 0 else 0
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    return np.ascontiguousarray(np.rot90(image, turns) if turns else image)

@@ -196,10 +196,12 @@ class FileSource(Source):
         with self._lock:
             if self._tap is not None and not self._tap_wanted:
                 self._tap = None  # nobody listens
+            complete = False
             while not self._closed and not self._limit_reached():
                 raw = self._pending.popleft() if self._pending else next(self._raw, None)
                 if raw is None:
                     if not self.options.loop or self._last_seconds is None:
+                        complete = True
                         break
                     self._start_again()
                     continue
@@ -212,7 +214,7 @@ class FileSource(Source):
                 frame = self._finish(raw, seconds)
                 if frame is not None:
                     return frame
-            self._end()
+            self._end(complete)
         raise StopIteration
 
     def _finish(self, raw: VideoFrame, seconds: float) -> Frame | None:
@@ -235,20 +237,20 @@ class FileSource(Source):
         step = float(1 / self.info.rate) if self.info.rate else 0.04
         self._audio_shift += last + step - self.options.start
         self._last_seconds = None
-        self._position(self.options.start, before=False)
+        self._position(self.options.start, before=False, keep_audio=True)
 
     def seek(self, seconds: float, before: bool = False) -> None:
         with self._lock:
             if not self._closed:
                 self._position(max(0.0, seconds), before)
 
-    def _position(self, seconds: float, before: bool) -> None:
+    def _position(self, seconds: float, before: bool, keep_audio: bool = False) -> None:
         """Decode up to the wanted frame from a key frame before it, from further back where the index is wrong."""
         slack = float(self._time_base) / 2 + 1e-6
         self._pending.clear()
         for back in (0.0, 2.0, 10.0, None):
             start = 0.0 if back is None else max(0.0, seconds - back)
-            if self._tap is not None:
+            if self._tap is not None and not keep_audio:
                 self._tap.clear()
             try:
                 self._opened().seek(int((start + self._start) / self._time_base), stream=self._stream, backward=True)
@@ -273,12 +275,12 @@ class FileSource(Source):
                 self._pending.extend(frame for frame in wanted if frame is not None)
                 return
 
-    def _end(self) -> None:
+    def _end(self, complete: bool) -> None:
         corrupt, message = decoder_log.take(self._log_names)
         if corrupt:
             self.warnings.add(message, corrupt=corrupt)
         if self._tap is not None:
-            self._tap.complete = True
+            self._tap.complete = complete
         if not self._closed:
             self.state = "ended"
 

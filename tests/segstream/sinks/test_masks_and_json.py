@@ -1,0 +1,100 @@
+"""Masks as palette PNG, JSON lines, COCO's run-length encoding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import segstream
+from segstream.errors import OutputError
+from segstream.sinks import coco_rle
+from segstream.sinks.masks import palette_png
+from tests.segstream.media import PALETTE, Quick, write_video
+
+
+def decode_rle(rle: dict) -> np.ndarray:
+    """COCO's decoder, written from its description."""
+    counts, at, text = [], 0, rle["counts"]
+    while at < len(text):
+        value = shift = 0
+        while True:
+            bits = ord(text[at]) - 48
+            at += 1
+            value |= (bits & 0x1F) << shift
+            shift += 5
+            if not bits & 0x20:
+                if bits & 0x10:
+                    value -= 1 << shift
+                break
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+    height, width = rle["size"]
+    flat = np.concatenate([np.full(count, i % 2, bool) for i, count in enumerate(counts)] or [np.zeros(0, bool)])
+    return flat.reshape(width, height).T
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_rle_comes_back(height: int, width: int, seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    assert np.array_equal(decode_rle(coco_rle(mask)), mask)
+
+
+def test_rle_is_what_pycocotools_writes() -> None:
+    # pycocotools 2.0.11: mask.encode(np.asfortranarray(mask))["counts"] of these masks
+    mask = np.zeros((6, 5), bool)
+    mask[1:4, 2:4] = True
+    assert coco_rle(mask) == {"size": [6, 5], "counts": "=3305"}
+    y, x = np.mgrid[:60, :80]
+    disc = (y - 30) ** 2 + (x - 40) ** 2 < 20**2
+    assert (
+        coco_rle(disc)["counts"]
+        == "TX1=]14L4M2M4M2N2O0O2N2O0O2O0O2O000000000000000000000001N101N101N2N101N2N3L3N3L4LjT1"
+    )
+
+
+def test_png_holds_indices_and_palette(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 4, (37, 53)).astype(np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(palette_png(labels, PALETTE))
+    assert np.array_equal(cv2.imread(str(path))[..., ::-1], PALETTE[labels])
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        assert frame.format.name == "pal8"
+        indices = np.frombuffer(frame.planes[0], np.uint8).reshape(37, -1)[:, :53]
+    assert np.array_equal(indices, labels)
+
+
+def test_one_mask_and_one_line_per_frame(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 6)
+    summary = segstream.record(
+        str(source), None, model=Quick(), save_masks=tmp_path / "masks", save_jsonl=tmp_path / "a.jsonl", rle=True
+    )
+    assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == [f"{i:06d}.png" for i in range(6)]
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(6))
+    for line in lines:
+        assert set(line) >= {"index", "pts_seconds", "blocks", "high_share", "gmacs", "classes", "ms"}
+        assert sum(line["classes"].values()) == pytest.approx(1, abs=1e-3)
+        assert np.array(line["blocks"]).shape == (2, 3)
+        assert sum(decode_rle(rle).sum() for rle in line["rle"].values()) == 96 * 64
+    assert summary.outputs == (tmp_path / "masks", tmp_path / "a.jsonl")
+
+
+def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 3)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "mine.png").write_bytes(b"precious")
+    (tmp_path / "a.jsonl").write_text("precious")
+    with pytest.raises(OutputError, match="already holds"):
+        segstream.record(str(source), None, model=Quick(), save_masks=tmp_path / "masks")
+    with pytest.raises(OutputError, match="exists"):
+        segstream.record(str(source), None, model=Quick(), save_jsonl=tmp_path / "a.jsonl")
+    with pytest.raises(OutputError, match="cannot be made"):
+        segstream.record(str(source), None, model=Quick(), save_masks=tmp_path / "no" / "masks")
+    assert (tmp_path / "a.jsonl").read_text() == "precious"

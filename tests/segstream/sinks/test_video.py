@@ -1,0 +1,183 @@
+"""Annotated videos: the source's timestamps and sound, any container and codec, never at the cost of an old file."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import segstream
+from segstream.errors import OutputError, UsageError
+from segstream.pipeline import DrawOptions
+from tests.segstream.media import Quick, picture, read_video, write_video
+
+PLAIN = DrawOptions(view="source", grid=False)
+
+
+def record(source: Path, out: Path, **options):
+    return segstream.record(str(source), out, model=Quick(), draw=PLAIN, **options)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_times_and_sound_arrive(tmp_path: Path, suffix: str) -> None:
+    source = write_video(tmp_path / "in.mp4", 50, audio="aac")
+    summary = record(source, tmp_path / f"out{suffix}")
+    before, after = read_video(source), read_video(tmp_path / f"out{suffix}")
+    assert summary.frames == 50 and summary.outputs == (tmp_path / f"out{suffix}",)
+    assert after.times == before.times
+    assert after.errors == 0
+    length = after.audio[-1][0] - after.audio[0][0]
+    assert float(length) == pytest.approx(float(before.audio[-1][0] - before.audio[0][0]), abs=0.05)
+    if suffix in (".mp4", ".mov"):
+        assert after.audio == before.audio  # copied, byte for byte
+    if suffix == ".webm":
+        assert after.audio_codec == "opus" and any("transcoded" in note for note in summary.notes)
+
+
+def test_pictures_and_colours_survive(tmp_path: Path) -> None:
+    for size in ((96, 64), (1280, 720)):
+        source = write_video(tmp_path / "in.mkv", 3, size, codec="ffv1", pix_fmt="bgr0")
+        record(source, tmp_path / "out.mp4", overwrite=True, crf=10)
+        images = read_video(tmp_path / "out.mp4", images=True).images
+        with segstream.sources.open_source(tmp_path / "out.mp4") as again:
+            seen = next(again).image
+        assert np.abs(seen.astype(int) - picture(0, *size)).mean() < 4
+        assert len(images) == 3
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "name"),
+    [
+        ("h264", ".mkv", "h264"),
+        ("hevc", ".mp4", "hevc"),
+        ("vp9", ".webm", "vp9"),
+        ("vp9", ".mp4", "vp9"),
+        ("av1", ".webm", "libdav1d"),
+        ("av1", ".mkv", "libdav1d"),
+        ("ffv1", ".mkv", "ffv1"),
+    ],
+)
+def test_codecs(tmp_path: Path, codec: str, suffix: str, name: str) -> None:
+    source = write_video(tmp_path / "in.mp4", 10)
+    record(source, tmp_path / f"out{suffix}", codec=codec)
+    after = read_video(tmp_path / f"out{suffix}")
+    assert (after.codec, after.errors, after.times) == (name, 0, read_video(source).times)
+
+
+def test_variable_rate_gaps_and_odd_size(tmp_path: Path) -> None:
+    pts = [0, 3, 400, 401, 5000, 5040, 90_000]
+    source = write_video(
+        tmp_path / "in.mkv", 7, (97, 63), codec="ffv1", pts=pts, time_base=Fraction(1, 1000), pix_fmt="bgr0"
+    )
+    record(source, tmp_path / "out.mp4")
+    after = read_video(tmp_path / "out.mp4")
+    assert after.times == [Fraction(p, 1000) for p in pts]
+    assert after.size == (98, 64)
+    record(source, tmp_path / "out.mkv", codec="ffv1")
+    assert read_video(tmp_path / "out.mkv").size == (97, 63)
+
+
+def test_part_of_a_file_starts_at_zero_with_its_sound(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 100, audio="aac")
+    record(source, tmp_path / "out.mp4", start=2.0, end=3.0)
+    after = read_video(tmp_path / "out.mp4")
+    assert after.times == [Fraction(i, 25) for i in range(25)]
+    assert -0.05 <= after.audio[0][0] <= 0.05
+    assert float(after.audio[-1][0]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_changed_resolution_is_letterboxed_or_split(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.ts"
+    parts = [write_video(tmp_path / f"{i}.ts", 8, size) for i, size in enumerate([(96, 64), (64, 96)])]
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    summary = record(joined, tmp_path / "out.mp4")
+    after = read_video(tmp_path / "out.mp4", images=True)
+    assert summary.frames == len(after.times) == 16
+    assert after.size == (96, 64)
+    assert all(b - a >= Fraction(1, 30) for a, b in zip(after.times, after.times[1:], strict=False))  # right speed
+    last = after.images[-1]
+    assert last[:, :20].mean() < 12 and last[:, 40:56].mean() > 60  # black at the side, picture in the middle
+    summary = record(joined, tmp_path / "split.mp4", on_resize="split")
+    assert [path.name for path in summary.outputs] == ["split.mp4", "split-001.mp4"]
+    assert [read_video(path).size for path in summary.outputs] == [(96, 64), (64, 96)]
+    assert [len(read_video(path).times) for path in summary.outputs] == [8, 8]
+
+
+def test_segments_and_the_oldest_removed(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 100, audio="aac")
+    summary = record(source, tmp_path / "out.mp4", segment_seconds=1.0)
+    assert [path.name for path in summary.outputs] == [f"out-{i:03d}.mp4" for i in range(4)]
+    for path in summary.outputs:
+        part = read_video(path)
+        assert part.times == [Fraction(i, 25) for i in range(25)]
+        assert float(part.audio[-1][0]) == pytest.approx(1.0, abs=0.1)
+    size = max(path.stat().st_size for path in summary.outputs)
+    summary = record(
+        source, tmp_path / "ring.mp4", segment_seconds=1.0, keep_bytes=int(2.5 * size), loop=True, max_frames=300
+    )
+    left = sorted(path.name for path in tmp_path.glob("ring-*.mp4"))
+    assert left == ["ring-010.mp4", "ring-011.mp4"]
+    assert [path.name for path in summary.outputs] == left
+
+
+def test_an_encoder_that_does_not_work_is_replaced(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 5)
+    summary = record(source, tmp_path / "out.mp4", codec="h264_qsv")  # no such hardware on any test machine
+    assert read_video(tmp_path / "out.mp4").codec == "h264"
+    assert any("h264_qsv" in note and "libx264" in note for note in summary.notes)
+
+
+def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 5)
+    (tmp_path / "there.mp4").write_bytes(b"precious")
+    for error, out, options in (
+        (OutputError, tmp_path / "there.mp4", {}),
+        (OutputError, tmp_path / "no folder" / "out.mp4", {}),
+        (UsageError, tmp_path / "out.txt", {}),
+        (UsageError, tmp_path / "out.mp4", {"codec": "h265"}),
+        (UsageError, tmp_path / "out.webm", {"codec": "h264"}),
+        (UsageError, tmp_path / "out.mp4", {"crf": 99}),
+        (UsageError, tmp_path / "out.mp4", {"audio": "loud"}),
+        (UsageError, tmp_path / "out.mp4", {"keep_bytes": 1000}),
+    ):
+        with pytest.raises(error):
+            record(source, out, **options)
+    assert (tmp_path / "there.mp4").read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "there.mp4"]
+
+
+def test_overwriting_replaces_only_when_complete(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 60)
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"precious")
+
+    class Failing(Quick):
+        def __call__(self, frame):
+            if frame.index == 30:
+                raise RuntimeError("the device is lost")
+            return super().__call__(frame)
+
+    with pytest.raises(segstream.SegstreamError, match="device is lost"):
+        segstream.record(str(source), out, model=Failing(), overwrite=True)
+    assert out.read_bytes() == b"precious"
+    with av.open(str(tmp_path / "out.part.mp4")) as unfinished:
+        assert sum(1 for _ in unfinished.decode(video=0)) >= 25
+    record(source, out, overwrite=True)
+    assert len(read_video(out).times) == 60
+    assert not (tmp_path / "out.part.mp4").exists()
+
+
+def test_no_sound_and_other_tracks(tmp_path: Path) -> None:
+    silent = write_video(tmp_path / "silent.mp4", 10)
+    assert any("no sound" in note for note in record(silent, tmp_path / "a.mp4").notes)
+    loud = write_video(tmp_path / "loud.mkv", 25, audio="flac")
+    assert record(loud, tmp_path / "b.mp4", audio="none").notes == ()
+    assert read_video(tmp_path / "b.mp4").audio == []
+    record(loud, tmp_path / "c.mp4", audio="transcode")
+    assert read_video(tmp_path / "c.mp4").audio_codec == "aac"
+    raw = write_video(tmp_path / "raw.avi", 25, audio="pcm_s16le", codec="mjpeg", pix_fmt="yuvj420p")
+    assert any("transcoded" in note for note in record(raw, tmp_path / "d.mp4").notes)
+    assert float(read_video(tmp_path / "d.mp4").audio[-1][0]) == pytest.approx(1.0, abs=0.1)

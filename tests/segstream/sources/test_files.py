@@ -1,0 +1,167 @@
+"""Files: every frame, its timestamp, upright, whatever the format."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segstream.errors import SourceError, UsageError
+from segstream.sources import SourceOptions, open_source
+from tests.segstream.media import picture, read_video, write_video
+
+
+def times(source) -> list[Fraction]:
+    return [frame.pts * frame.time_base for frame in source]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".ts"])
+def test_every_frame_with_its_timestamp(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"a{suffix}", 30)
+    with open_source(path) as source:
+        frames = list(source)
+    expected = read_video(path)
+    assert [frame.pts * frame.time_base for frame in frames] == expected.times
+    assert [frame.index for frame in frames] == list(range(30))
+    assert source.state == "ended" or source.state == "closed"
+    first = picture(0, 96, 64).astype(int)
+    assert np.abs(frames[0].image.astype(int) - first)[:, 12:].mean() < 6
+
+
+def test_seconds_count_from_the_start_of_a_transport_stream(tmp_path: Path) -> None:
+    pts = [90_000 * 5 + 3600 * i for i in range(10)]
+    path = write_video(tmp_path / "a.ts", 10, pts=pts, time_base=Fraction(1, 90_000), options={"bf": "0"})
+    with open_source(path) as source:
+        frames = list(source)
+    assert [frame.pts for frame in frames] == pts
+    assert [frame.pts_seconds for frame in frames] == pytest.approx([i / 25 for i in range(10)])
+
+
+def test_variable_frame_rate_and_gaps_are_kept(tmp_path: Path) -> None:
+    pts = [0, 300, 4000, 4001, 50_000, 50_400, 900_000]
+    path = write_video(tmp_path / "vfr.mkv", len(pts), pts=pts, time_base=Fraction(1, 1000))
+    assert times(open_source(path)) == [Fraction(p, 1000) for p in pts]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
+    path = write_video(tmp_path / "turned.mp4", 2, rotation=degrees)
+    with open_source(path) as source:
+        image = next(source).image
+        assert (source.info.width, source.info.height) == image.shape[1::-1]
+    expected = np.rot90(picture(0, 96, 64), degrees // 90).astype(int)
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected)[..., :2].mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "size"),
+    [
+        ("libx264", "yuvj420p", (96, 64)),
+        ("libx264", "yuv420p10le", (96, 64)),
+        ("libx264", "gray", (96, 64)),
+        ("libx264", "yuv444p", (97, 63)),
+        ("libx265", "yuv420p10le", (96, 64)),
+        ("ffv1", "yuv420p", (97, 63)),
+        ("ffv1", "bgr0", (33, 17)),
+        ("ffv1", "gray16le", (64, 48)),
+        ("mjpeg", "yuvj422p", (96, 64)),
+        ("rawvideo", "rgb24", (97, 63)),
+    ],
+)
+def test_pixel_formats_depths_and_odd_sizes(tmp_path: Path, codec: str, pix_fmt: str, size: tuple[int, int]) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = write_video(
+        tmp_path / ("a.nut" if codec == "rawvideo" else "a.mkv"), 4, size, codec=codec, pix_fmt=pix_fmt, options=options
+    )
+    with open_source(path) as source:
+        frames = list(source)
+    assert len(frames) == 4
+    expected = picture(0, *size).astype(int)
+    for frame in frames:
+        assert frame.image.shape == (size[1], size[0], 3)
+        assert frame.image.flags.c_contiguous and frame.image.dtype == np.uint8
+    got = frames[0].image.astype(int)
+    if "gray" in pix_fmt:
+        expected = np.repeat((expected @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    assert np.abs(got - expected)[:, 12:].mean() < 8
+
+
+@pytest.mark.parametrize("name", ["a b.mp4", "a:b.mp4", "straße 道路.mp4", "100%d.mp4", "-dash.mp4", "[x]*?.mp4"])
+def test_names_with_strange_characters(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / name, 3)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_source(name))) == 3
+    assert len(list(open_source(tmp_path / name))) == 3
+
+
+def test_seek_is_exact_to_the_frame(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 60, options={"g": "25", "bf": "2"})
+    with open_source(path) as source:
+        assert source.info.seekable and source.info.frames == 60
+        for index in (0, 1, 24, 25, 26, 59, 30):
+            source.seek(index / 25)
+            assert round(next(source).pts_seconds * 25) == index
+        source.seek(30 / 25, before=True)
+        assert [round(next(source).pts_seconds * 25) for _ in range(3)] == [29, 30, 31]
+        source.seek(25 / 25, before=True)
+        assert round(next(source).pts_seconds * 25) == 24
+        source.seek(99.0)
+        assert round(next(source).pts_seconds * 25) == 59
+        assert next(source, None) is None
+
+
+def test_start_end_max_frames_and_loop(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 50)
+
+    def indices(**options) -> list[int]:
+        with open_source(path, SourceOptions(**options)) as source:
+            return [round(frame.pts_seconds * 25) for frame in source]
+
+    assert indices(start=1.0, end=1.2) == [25, 26, 27, 28, 29]
+    assert indices(max_frames=3) == [0, 1, 2]
+    assert indices(start=1.92, loop=True, max_frames=5) == [48, 49, 48, 49, 48]
+
+
+def test_hardware_decoding_falls_back_and_says_so(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 3)
+    with open_source(path, SourceOptions(hwaccel="cuda")) as source:
+        assert len(list(source)) == 3
+        if source.info.decoder == "software":
+            assert "software decodes" in (source.warnings.summary() or "")
+
+
+def test_bad_files_are_one_sentence(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("this is no video\n" * 50)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    sound = tmp_path / "sound.mp4"
+    write_video(tmp_path / "with.mp4", 25, audio="aac")
+    import av
+
+    with av.open(str(tmp_path / "with.mp4")) as given, av.open(str(sound), "w") as made:
+        out = made.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(audio=0):
+            if packet.size:
+                packet.stream = out
+                made.mux(packet)
+    (tmp_path / "folder").mkdir()
+    for path in (text, empty, sound, tmp_path / "missing.mp4", tmp_path / "folder"):
+        with pytest.raises(SourceError) as caught:
+            open_source(path)
+        assert caught.value.exit_code == 3
+        assert path.name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_specs_that_mean_nothing(tmp_path: Path) -> None:
+    for spec in ("", "foo://x", "demo:12", None, True):
+        with pytest.raises(UsageError):
+            open_source(spec)  # type: ignore[arg-type]
+    for wrong in ({"live": "never"}, {"read_timeout": 0}, {"max_frames": 0}, {"start": 2.0, "end": 1.0}):
+        with pytest.raises(UsageError):
+            SourceOptions(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="nothing matches"):
+        open_source(str(tmp_path / "*.mp4"))
