@@ -34,3 +34,7 @@ class OutputError(SegstreamError, OSError):
     """An output that cannot be written."""
 
     exit_code = 4
+
+
+class DisplayError(SegstreamError, RuntimeError):
+    """A window that cannot be opened, because there is no display or Qt is incomplete."""

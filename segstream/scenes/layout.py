@@ -12,7 +12,7 @@ import numpy as np
 from segstream.scenes.actors import draw_cyclist, draw_lamp, draw_person, draw_sign
 from segstream.scenes.camera import FAR, NEAR, View
 from segstream.scenes.looks import Look, dice
-from segstream.scenes.scenery import Picture, Scenery, Wall, draw_sprite, draw_wall, haze_table
+from segstream.scenes.scenery import Picture, Scenery, Wall, draw_sprite, draw_wall, hazed
 from segstream.scenes.textures import GROUND_LENGTH
 from segstream.scenes.vehicles import draw_car
 
@@ -62,9 +62,7 @@ def _draw_gable(canvas: Picture, view: View, look: Look, house: Wall, x: float, 
     texture = house.levels[min(2, len(house.levels) - 1)] if sx > 3 else texture
     sx = texture.shape[1] / max(1.0, b - a)
     move = np.array([[sx, 0, (x0 - a) * sx], [0, sy, (y0 - top) * sy]], np.float32)
-    table = haze_table(look, z)
-    if table is not None:
-        texture = cv2.LUT(texture, table)
+    texture = hazed(texture, look, z)
     cv2.warpAffine(
         texture,
         move,

@@ -116,11 +116,22 @@ def make_scenery(look: Look, width: int, height: int) -> Scenery:
     )
 
 
+def shrink(texture: Picture, width: int, height: int) -> Picture:
+    """The average of a texture over fewer pixels."""
+    return cv2.resize(texture, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def hazed(texture: Picture, look: Look, z: float) -> Picture:
+    """A texture as seen `z` metres away."""
+    table = haze_table(look, z)
+    return texture if table is None else cv2.LUT(texture, table)  # type: ignore[return-value]
+
+
 def _ground_levels(texture: Picture) -> tuple[Picture, ...]:
     levels = []
     for _ in range(_GROUND_LEVELS):
         levels.append(np.concatenate([texture, texture[:1]]))  # one more row, so that the end meets the start
-        texture = cv2.resize(texture, (texture.shape[1], texture.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        texture = shrink(texture, texture.shape[1], texture.shape[0] // 2)
     return tuple(levels)
 
 
@@ -129,7 +140,7 @@ def _wall(texture: Picture, length: float, height: float) -> Wall:
     while levels[-1].shape[1] >= 8 and len(levels) < 7:
         h, w = levels[-1].shape[:2]
         rows = h // 2 if len(levels) >= 4 else h
-        levels.append(cv2.resize(levels[-1], (w // 2, rows), interpolation=cv2.INTER_AREA))
+        levels.append(shrink(levels[-1], w // 2, rows))
     return Wall(tuple(levels), length, height)
 
 
@@ -137,7 +148,7 @@ def _halvings(sprite: Picture, count: int) -> tuple[Picture, ...]:
     levels = [sprite]
     for _ in range(count):
         h, w = levels[-1].shape[:2]
-        small = cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA)
+        small = shrink(levels[-1], w // 2, h // 2)
         small[..., 3] = cv2.resize(levels[-1][..., 3], (w // 2, h // 2), interpolation=cv2.INTER_NEAREST)
         levels.append(small)
     return tuple(levels)
@@ -197,9 +208,7 @@ def draw_sprite(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(0, 0, 0, 255),
     )
-    table = haze_table(look, z)
-    if table is not None:
-        part = cv2.LUT(part, table)
+    part = hazed(part, look, z)  # type: ignore[arg-type]
     mask = cv2.inRange(part, _LOWEST, _DRAWN)
     cv2.copyTo(part, mask, canvas[y0:y1, x0:x1])
 
@@ -233,9 +242,7 @@ def draw_wall(canvas: Picture, wall: Wall, look: Look, view: View, x: float, z0:
             [1.0, 0.0, -cx],
         ]
     )
-    table = haze_table(look, middle)
-    if table is not None:
-        texture = cv2.LUT(texture, table)
+    texture = hazed(texture, look, middle)
     part = cv2.warpPerspective(
         texture,
         back,

@@ -41,7 +41,7 @@ def rough(size: int, octaves: int, seed: int) -> NDArray[np.float32]:
         small = random.standard_normal((size >> octave, size >> octave)).astype(np.float32)
         tiled = np.tile(small, (2, 2)) if octave else small
         if octave:
-            tiled = cv2.resize(tiled, (2 * size, 2 * size), interpolation=cv2.INTER_CUBIC)
+            tiled = np.asarray(cv2.resize(tiled, (2 * size, 2 * size), interpolation=cv2.INTER_CUBIC), np.float32)
             tiled = tiled[size // 2 : size // 2 + size, size // 2 : size // 2 + size]
         total += tiled * 1.35**octave
     return (total - total.mean()) / total.std()  # type: ignore[no-any-return]
@@ -75,7 +75,7 @@ def facade(random: np.random.Generator, look: Look, shade: float) -> tuple[NDArr
     height = ground_floor + storey * (floors - 1) + 0.8
     h, w = int(height * s), int(length * s)
     base = np.array(_FACADES[int(random.integers(len(_FACADES)))], np.float32)
-    base = base * random.uniform(0.85, 1.1) + random.uniform(-10, 10, 3)
+    base = (base * random.uniform(0.85, 1.1) + random.uniform(-10, 10, 3)).astype(np.float32)
     art = np.empty((h, w, 3), np.float32)
     art[:] = base
     art += _patch(random, h, w, 5)[..., None] * 7
