@@ -1,8 +1,8 @@
 """Class of every pixel of the frame from logits at stride 4, without enlarging the logits.
 
-The result is that of bilinear enlargement followed by argmax. Between four logits that agree on the largest class, every
-interpolated pixel has that class too (its logits are weighted means of the four, with weights that are not negative);
-so only pixels between logits that disagree need to be interpolated. On street scenes that is about a tenth of them.
+The result is that of bilinear enlargement followed by argmax. Between four logits that agree on the largest class,
+every interpolated pixel has that class too (its logits are weighted means of the four, with weights that are not
+negative), so only pixels between logits that disagree need to be interpolated: on street scenes about a tenth of them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segstream.engines.cpu_ops import Conv3x3, Pointwise, StridedConv, Workspace
 from segstream.engines.cpu_stem import Stem
-from segstream.engines.cpu_tables import Blocks, Level, make_level, make_pool_border, patch_side
+from segstream.engines.cpu_tables import Blocks, Level, make_level, make_pool_border, patch_order, patch_side
 from segstream.models.resnet import BasicBlock, ResNet
 from segstream.models.swiftnet import POOL_GRIDS, BNReluConv, SwiftNet, UpsampleBlend
 
@@ -113,7 +113,7 @@ class Pyramid:
 
 def low_groups(canvas: NDArray[np.int32], blocks: Blocks, q: int) -> tuple[Tensor, Tensor]:
     """Rows of the low blocks' pixels [S] and the positions [S * 4] of the four canvas pixels that each covers."""
-    height, width = canvas.shape
+    width = canvas.shape[1]
     low = np.repeat(np.repeat(~blocks.high, q, 0), q, 1)  # [GH*q, GW*q]
     y, x = np.nonzero(low)
     corner = 2 * y * width + 2 * x
@@ -248,8 +248,6 @@ class RowNetwork:
 
 def combined_index(level: Level, blocks: Blocks) -> NDArray[np.int32]:
     """[GH*2q, GW*2q]: the row of each pixel, low ones among the enlarged rows behind the level's own."""
-    from segstream.engines.cpu_tables import patch_order
-
     side = 2 * level.q
     index = np.ascontiguousarray(level.fine).reshape(blocks.rows, side, blocks.columns, side)
     low = level.rows + (blocks.first_tile - 4 * blocks.n_high)[:, None, :, None] * (side * side)

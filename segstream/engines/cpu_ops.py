@@ -11,6 +11,7 @@ Source of the algorithm: Lavin and Gray, "Fast Algorithms for Convolutional Neur
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,39 +59,32 @@ def transforms(m: int) -> tuple[Tensor, Tensor, Tensor]:
     return to_input, to_kernel, to_output
 
 
-def packed_conv(weight: Tensor, bias: Tensor | None, stride: int, groups: int, size: list[int]) -> Callable[..., Tensor]:
-    """A convolution without padding whose weights oneDNN has laid out beforehand, where this torch can do that.
+def packed_conv(weight: Tensor, bias: Tensor, stride: int, size: list[int]) -> Callable[[Tensor], Tensor]:
+    """A convolution without padding and its ReLU, with weights that oneDNN has laid out beforehand if it is there.
 
     Args:
-        weight: [K, C / groups, k, k].
-        bias: [K] or None.
+        weight: [K, C, k, k].
+        bias: [K].
         stride: of both directions.
-        groups: of the channels.
         size: [N, C, H, W] of a usual input, for which the layout is chosen.
 
     Returns:
-        A function (x [N, C, H, W] channels last, relu: bool) -> [N, K, H', W'] channels last.
+        A function of x [N, C, H, W], channels last.
     """
+    steps = [stride, stride]
     try:
-        packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            weight.contiguous().to_mkldnn(), (0, 0), (stride, stride), (1, 1), groups, size
-        )
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        packed = reorder(weight.contiguous().to_mkldnn(), [0, 0], steps, [1, 1], 1, size)
         run = torch.ops.mkldnn._convolution_pointwise
 
-        def fused(x: Tensor, relu: bool = False) -> Tensor:
-            kind = "relu" if relu else "none"
-            return run(x, packed, bias, (0, 0), (stride, stride), (1, 1), groups, kind, [], "")
+        def fused(x: Tensor) -> Tensor:
+            return run(x, packed, bias, [0, 0], steps, [1, 1], 1, "relu", [], "")
 
         fused(torch.zeros(size).contiguous(memory_format=torch.channels_last))
         return fused
-    except (AttributeError, RuntimeError):  # torch without oneDNN
+    except (AttributeError, RuntimeError):  # a torch without oneDNN, or with another interface to it
         plain_weight = weight.contiguous(memory_format=torch.channels_last)
-
-        def plain(x: Tensor, relu: bool = False) -> Tensor:
-            y = F.conv2d(x, plain_weight, bias, stride, groups=groups)
-            return y.relu_() if relu else y
-
-        return plain
+        return lambda x: F.conv2d(x, plain_weight, bias, stride).relu_()
 
 
 class Pointwise:

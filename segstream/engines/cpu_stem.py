@@ -22,7 +22,7 @@ class Stem:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self.conv = packed_conv(weight, bias, 2, 1, [TILES, 3, 70, 70])
+        self.conv = packed_conv(weight, bias, 2, [TILES, 3, 70, 70])
         self.channels = weight.shape[0]
 
     def __call__(self, x: Tensor, blocks: Blocks, border: PoolBorder, out: Tensor, work: Workspace) -> Tensor:
@@ -37,11 +37,12 @@ class Stem:
         in_place = pooled.permute(0, 1, 3, 2, 4, 5)  # [T, py, iy, px, ix, C]
         for start in range(0, count, TILES):
             end = min(start + TILES, count)
-            y = self.conv(tiles[start:end].permute(0, 3, 1, 2), True).permute(0, 2, 3, 1)
+            y = self.conv(tiles[start:end].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             convolved[start:end] = y
             tall = torch.maximum(y[:, 0::2], y[:, 1::2], out=work.take("tall", end - start, q // 2, q, c))
             torch.maximum(tall[:, 1:], y[:, 1:-1:2], out=tall[:, 1:])
-            wide = torch.maximum(tall[:, :, 0::2], tall[:, :, 1::2], out=work.take("wide", end - start, q // 2, q // 2, c))
+            wide = work.take("wide", end - start, q // 2, q // 2, c)
+            torch.maximum(tall[:, :, 0::2], tall[:, :, 1::2], out=wide)
             torch.maximum(wide[:, :, 1:], tall[:, :, 1:-1:2], out=wide[:, :, 1:])
             in_place[start:end] = wide.view(end - start, p, m, p, m, c)
         # What lies above and left of the tiles can only raise the first row and column of each.
