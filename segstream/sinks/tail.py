@@ -1,4 +1,4 @@
-"""The end of an MP4 whose disk was full: a fragment cut in the middle is taken off, for strict readers give up there."""
+"""The end of an MP4 whose disk was full: a fragment cut in the middle is taken off, as strict readers give up there."""
 
 from __future__ import annotations
 

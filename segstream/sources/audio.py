@@ -7,6 +7,7 @@ from collections import deque
 from fractions import Fraction
 
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
 
 # About ten minutes of AAC; a source whose sound nobody takes must not fill the memory.
@@ -52,3 +53,9 @@ class AudioTap:
     def clear(self) -> None:
         with self._lock:
             self._packets.clear()
+
+
+def audio_tap(container: InputContainer) -> AudioTap | None:
+    """A tap for the first sound stream, if there is one whose codec is known."""
+    streams = container.streams.audio
+    return AudioTap(streams[0]) if streams and streams[0].codec_context is not None else None

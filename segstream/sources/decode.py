@@ -99,6 +99,8 @@ def decode(
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:
+            packet = None  # PyAV trips at the end over streams that appeared on the way; all packets have been read
         except av.error.FFmpegError:
             # What the decoder still holds came before the damage, so it is delivered before the error.
             yield from _decode_one(stream, None, warnings) or ()

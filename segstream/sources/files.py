@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from segstream.errors import SourceError
 from segstream.frames import Frame
-from segstream.sources.audio import AudioTap
+from segstream.sources.audio import AudioTap, audio_tap
 from segstream.sources.base import Source, SourceInfo, SourceOptions, SourceWarnings, check_size
 from segstream.sources.convert import to_rgb
 from segstream.sources.decode import decode, decoder_log, limit_allocation, shut
@@ -26,6 +26,9 @@ from segstream.sources.hardware import choose_hwaccel
 
 _TIMESTAMPS_ARE_ARBITRARY = 0x0200  # AVFMT_TS_DISCONT: a transport stream starts anywhere, so it is counted from there
 _MAX_DECODER_THREADS = 4
+# Decoding several frames at once costs the frames in flight when a file is cut off (PyAV stops emptying the decoder at
+# the first error), so it is used only where one thread may be too slow.
+_FRAME_THREADS_ABOVE = 1920 * 1088
 
 
 def open_container(
@@ -51,6 +54,8 @@ def open_container(
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             raise SourceError(f"{name} has no pictures, only other streams; give a video")
+        if stream.codec_context is None:
+            raise SourceError(f"{name} is of a codec that is not known here; convert it to H.264 first")
         check_size(stream.codec_context.width, stream.codec_context.height, name)
         limit_allocation(stream)
         stream.codec_context.thread_count = min(_MAX_DECODER_THREADS, os.cpu_count() or 1)
@@ -63,7 +68,7 @@ def open_container(
 def _why_not(name: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{name} does not exist; check the path"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
         return f"{name} is not a video that can be read (empty, cut off or of another kind); check the file"
     if isinstance(error, PermissionError):
         return f"{name} may not be read; check its permissions"
@@ -105,8 +110,7 @@ class FileSource(Source):
             self._time_base = self._stream.time_base or Fraction(1, 1000)
             self._start = _start_seconds(self._container)
             self._log_names = (self._stream.codec_context.name, self._container.format.name)
-            if self._container.streams.audio:
-                self._tap = AudioTap(self._container.streams.audio[0])
+            self._tap = audio_tap(self._container)
             self._raw = self._decode()
             first = next(self._raw, None)
             if first is None:
@@ -128,7 +132,8 @@ class FileSource(Source):
             timeout=(self.options.open_timeout, self.options.read_timeout) if "://" in self._url else None,
             hwaccel=hwaccel,
         )
-        if hwaccel is None:
+        context = stream.codec_context
+        if hwaccel is None and context.width * context.height > _FRAME_THREADS_ABOVE:
             stream.thread_type = "AUTO"
         return container, stream
 

@@ -42,6 +42,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             if not container.streams.video:
                 raise SourceError(f"{path.name} is not an image; check the file")
             context = container.streams.video[0].codec_context
+            if context is None:
+                raise SourceError(f"{path.name} is of a kind that is not known here; convert it to PNG first")
             check_size(context.width, context.height, path.name)
             for frame in container.decode(video=0):
                 return to_rgb(frame, path.name)

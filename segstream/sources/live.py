@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from segstream.errors import SourceError
 from segstream.frames import Frame
-from segstream.sources.audio import AudioTap
+from segstream.sources.audio import AudioTap, audio_tap
 from segstream.sources.base import Source, SourceInfo, SourceOptions
 from segstream.sources.cameras import camera_format
 from segstream.sources.clock import LiveClock
@@ -152,8 +152,9 @@ class LiveSource(Source):
         self._clock.connect(time.monotonic())
         self._log_names = (stream.codec_context.name, container.format.name)
         self._last_frame_at = time.monotonic()
-        if container.streams.audio and self._tap is None and self._tap_wanted is not False:
-            self._tap = AudioTap(container.streams.audio[0])
+        self._time_base = stream.time_base or TIME_BASE
+        if self._tap is None and self._tap_wanted is not False:
+            self._tap = audio_tap(container)
         if not hasattr(self, "info"):
             self._describe(stream)
         return decode(container, stream, self.warnings, self._keep_audio, self._watch)
@@ -185,7 +186,7 @@ class LiveSource(Source):
 
     def _publish(self, raw: VideoFrame) -> None:
         now = self._last_frame_at = time.monotonic()
-        seconds = None if raw.pts is None or raw.time_base is None else float(raw.pts * raw.time_base)
+        seconds = None if raw.pts is None else float(raw.pts * (raw.time_base or self._time_base))
         item = (raw, self._clock.video(seconds, now), now)
         with self._changed:
             if self.options.live == "all":
@@ -311,7 +312,9 @@ def open_network(url: str, options: SourceOptions) -> Source:
             "rtsp_transport": options.rtsp_transport,
             "timeout": str(round(options.read_timeout * 1e6)),  # microseconds
             "fflags": "nobuffer",
-            "analyzeduration": "1000000",
+            # A stream says in its description what it holds: looking at it for long only delays its first picture.
+            "analyzeduration": "500000",
+            "fpsprobesize": "0",
         }
     elif scheme in ("http", "https"):
         with _opened(url, name, timeout) as container:

@@ -138,13 +138,14 @@ def read_video(path: Path | str, images: bool = False) -> Contents:
                 break
             except av.error.FFmpegError:
                 found.errors += 1
-                _keep(found, _decoded(found, stream, None), images)
+                _keep(found, _decoded(found, stream, None), images, stream.time_base)
                 break
             if packet.stream.type == "audio":
                 if packet.size and packet.pts is not None:
                     found.audio.append((packet.pts * packet.time_base, packet.size))
             elif packet.stream.index == stream.index:
-                _keep(found, _decoded(found, stream, packet if packet.size else None), images)
+                frames = _decoded(found, stream, packet if packet.size else None)
+                _keep(found, frames, images, stream.time_base)
     return found
 
 
@@ -158,8 +159,8 @@ def _decoded(found: Contents, stream: av.VideoStream, packet: av.Packet | None) 
         return []
 
 
-def _keep(found: Contents, frames: list[av.VideoFrame], images: bool) -> None:
+def _keep(found: Contents, frames: list[av.VideoFrame], images: bool, time_base: Fraction) -> None:
     for frame in frames:
-        found.times.append(Fraction(0) if frame.pts is None else frame.pts * frame.time_base)
+        found.times.append(Fraction(0) if frame.pts is None else frame.pts * (frame.time_base or time_base))
         if images:
             found.images.append(frame.to_ndarray(format="rgb24"))

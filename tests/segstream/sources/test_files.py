@@ -73,9 +73,8 @@ def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
 )
 def test_pixel_formats_depths_and_odd_sizes(tmp_path: Path, codec: str, pix_fmt: str, size: tuple[int, int]) -> None:
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-    path = write_video(
-        tmp_path / ("a.nut" if codec == "rawvideo" else "a.mkv"), 4, size, codec=codec, pix_fmt=pix_fmt, options=options
-    )
+    path = tmp_path / ("a.nut" if codec == "rawvideo" else "a.mkv")
+    write_video(path, 4, size, codec=codec, pix_fmt=pix_fmt, options=options)
     with open_source(path) as source:
         frames = list(source)
     assert len(frames) == 4

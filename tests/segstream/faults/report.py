@@ -1,0 +1,9 @@
+"""Run the whole fault suite, the long cases too, and print its figures: python tests/segstream/faults/report.py"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([str(Path(__file__).parent), "-q", "-m", "slow or not slow", *sys.argv[1:]]))
