@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segstream.frames import Frame, Result
 
@@ -36,18 +37,19 @@ def busy_result(width: int = 1280, height: int = 720, block: int = 64, seed: int
     )
 
 
-def measure(frames: int = 120, view: str = "overlay") -> list[float]:
-    """Milliseconds of the window's thread for each of `frames` new frames."""
+def measure(frames: int = 120, view: str = "overlay") -> NDArray[np.float64]:
+    """Milliseconds of the window's thread for new frames: [frames, 2], by the clock and of the processor."""
     from PyQt6.QtWidgets import QApplication
 
     from segstream.ui.bridge import Bridge
+    from segstream.ui.compose import Look
     from segstream.ui.picture import PictureView
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
     results = [busy_result(seed=seed) for seed in range(4)]
     bridge = Bridge()
     picture = PictureView(bridge)
-    picture.set_look(view=view, alpha=0.5, grid=True, divider=0.5, hidden=frozenset())
+    picture.set_look(Look(view=view))
     picture.resize(1280, 720)
     picture.show()
     application.processEvents()
@@ -56,31 +58,35 @@ def measure(frames: int = 120, view: str = "overlay") -> list[float]:
     times = []
     for i in range(frames):
         painted.clear()
-        start = time.perf_counter()
+        start = _now()
         picture.show_result(results[i % len(results)])
-        spent = time.perf_counter() - start
+        spent = _now() - start
         while not painted:
             time.sleep(0.004)  # the painter's thread works; the window's is free
-            start = time.perf_counter()
+            start = _now()
             application.processEvents()
-            spent += time.perf_counter() - start
+            spent += _now() - start
         times.append(spent * 1000)
     picture.close()
     picture.close_threads()
     bridge.close()
-    return times
+    return np.array(times)
+
+
+def _now() -> NDArray[np.float64]:
+    return np.array([time.perf_counter(), time.thread_time()])
 
 
 def main() -> int:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     good = True
     for view in ("overlay", "split"):
-        times = np.array(measure(view=view)[5:])
-        median, slow, worst = np.median(times), np.percentile(times, 95), times.max()
-        good &= bool(median <= BAR_MS)
+        clock, processor = measure(view=view)[5:].T
+        good &= bool(np.median(clock) <= BAR_MS)
         print(
-            f"1280x720 {view} with grid: {median:.2f} ms of the window's thread per frame (median of {len(times)}; "
-            f"95 %: {slow:.2f} ms, worst: {worst:.2f} ms; bar: {BAR_MS:g} ms)"
+            f"1280x720 {view} with grid: {np.median(clock):.2f} ms of the window's thread per frame (median of "
+            f"{len(clock)}; 95 %: {np.percentile(clock, 95):.2f} ms; processor time {np.median(processor):.2f} ms; "
+            f"bar: {BAR_MS:g} ms)"
         )
     return 0 if good else 1
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segstream.frames import Result
 from segstream.ui.geometry import Placement
+from segstream.ui.state import Settings
 
 _HIDDEN_MASK_COLOUR = (24, 22, 20)  # where a hidden class would be, in the mask view; B, G, R
 _PIXELS_FROM = 4.0  # device pixels per frame pixel from which single pixels are shown as squares
@@ -34,6 +35,27 @@ class Request:
     view: str
     alpha: float
     place: Placement
+
+
+@dataclass(frozen=True)
+class Look:
+    """How results are shown; see `segstream.ui.state.Settings`."""
+
+    view: str = "overlay"
+    alpha: float = 0.5
+    grid: bool = True
+    divider: float = 0.5
+    hidden: frozenset[str] = frozenset()
+
+    def request(self, result: Result, palette: NDArray[np.uint8], place: Placement) -> Request:
+        """What a worker needs to make the pixels; palette uint8 [K, 3] RGB."""
+        hidden = frozenset(i for i, name in enumerate(result.classes) if name in self.hidden)
+        return Request(result, palette, hidden, self.view, self.alpha, place)
+
+
+def look_of(settings: Settings) -> Look:
+    """The part of the settings that says how results are shown."""
+    return Look(settings.view, settings.alpha, settings.grid, settings.divider, settings.hidden)
 
 
 @dataclass(frozen=True)

@@ -129,16 +129,17 @@ class Controls(QWidget):
     def show_settings(self, settings: Settings, playback: Playback) -> None:
         """Show what is set and what runs."""
         thresholds = playback.network.thresholds
-        self.policy.set_value(settings.policy)
+        policy = playback.network.policy_for(settings.policy) if thresholds else settings.policy
+        self.policy.set_value(policy)
         for i in range(self.policy.count()):
             missing = bool(thresholds) and self.policy.itemData(i) not in thresholds
             self.policy.setItemData(i, 0 if missing else None, Qt.ItemDataRole.UserRole - 1)
         own = settings.threshold is None
-        threshold = thresholds.get(settings.policy, 0.5) if settings.threshold is None else settings.threshold
+        threshold = thresholds.get(policy, 0.5) if settings.threshold is None else settings.threshold
         self.threshold.set_number(threshold)
         self.threshold_text.setText(f"{threshold:.2f}")
         self.own.setEnabled(not own)
-        chosen = settings.policy not in ("high", "low")
+        chosen = policy not in ("high", "low")
         for widget in (self.threshold, self.threshold_text):
             widget.setEnabled(chosen)
         self.budget.set_number(settings.budget)
@@ -146,7 +147,8 @@ class Controls(QWidget):
         self.target.blockSignals(True)
         self.target.setValue(round(settings.target_fps))
         self.target.blockSignals(False)
-        self.target_text.setText(f"budget now {100 * playback.budget:.0f} %" if settings.target_fps else "")
+        self.target_text.setVisible(settings.target_fps > 0)
+        self.target_text.setText(f"budget now {100 * playback.allowed:.0f} %" if settings.target_fps else "")
         self.palette_choice.set_value(settings.palette)
         self._engine_model = settings.model or playback.network.model
         self.model.set_value(self._engine_model)

@@ -16,7 +16,7 @@ _COLUMNS = 2
 
 
 class ClassRow(QAbstractButton):
-    """One class: a swatch, its name, its share as a number and as a faint bar behind the name."""
+    """One class: a swatch, its name, its share as a number and as a bar below."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -38,12 +38,9 @@ class ClassRow(QAbstractButton):
         if self.underMouse() or self.hasFocus():
             painter.setBrush(QColor(self.theme.hover))
             painter.drawRoundedRect(rect, 5, 5)
-        elif self.isChecked() and self.share > 0:
-            tint = QColor(self.theme.raised)
-            painter.setBrush(tint)
-            painter.drawRoundedRect(
-                QRectF(rect.x(), rect.y(), max(10.0, rect.width() * self.share), rect.height()), 5, 5
-            )
+        if self.isChecked() and self.share >= 0.005:
+            painter.setBrush(self.colour)
+            painter.drawRoundedRect(QRectF(rect.x() + 23, rect.bottom() - 2, (rect.width() - 29) * self.share, 2), 1, 1)
         swatch = QRectF(rect.x() + 5, rect.center().y() - 5.5, 11, 11)
         if self.isChecked():
             painter.setBrush(self.colour)
@@ -123,12 +120,11 @@ class Legend(QWidget):
                 )
                 row.update()
 
-    def set_grid_note(self, grid: bool) -> None:
+    def set_grid_note(self, grid: bool, dimmed: bool = True) -> None:
         """Say what the grid means."""
+        low = "Dimmed: at low resolution." if dimmed else "No outline: at low resolution."
         self.note.setText(
-            "White outline: block at high resolution. Dimmed: at low resolution."
-            if grid
-            else "The block grid is off (G)."
+            f"White outline: block at high resolution. {low}" if grid else "The block grid is off (G shows it)."
         )
 
     def set_theme(self, theme: Theme) -> None:

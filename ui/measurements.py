@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segstream.frames import Result
 
-LENGTH = 240  # results kept
+LENGTH = 120  # results kept
 _SENTENCE_OVER = 15  # results the sentence averages over, so that it can be read
 _FPS_OVER_SECONDS = 2.0
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt6.QtCore import QEvent, QObject, QPoint, Qt, QTimer
+from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import QDialog, QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from segstream.ui.keys import GROUPS, KEYS, key_of
-from segstream.ui.widgets import IconButton, label
+from segstream.ui.widgets import IconButton, Swatch, label
 
 _NOTE_MS = 4000
 _MARGIN = 16
 
 
 class Message(QFrame):
-    """One sentence at the top of the picture. A note goes by itself, an error stays until it is closed."""
+    """One sentence at the foot of the picture. A note goes by itself, an error stays until it is closed."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -53,7 +54,7 @@ class Message(QFrame):
             self._timer.start(_NOTE_MS)
 
     def place(self) -> None:
-        """Lie at the top of the parent, as wide as the sentence needs."""
+        """Lie at the foot of the parent, as wide as the sentence needs."""
         parent = self.parentWidget()
         if parent is None:
             return
@@ -62,7 +63,7 @@ class Message(QFrame):
         width = min(room, needed, 760)
         self.setFixedWidth(width)
         self.setFixedHeight(max(44, self.text.heightForWidth(width - 62) + 22))
-        self.move((parent.width() - width) // 2, _MARGIN)
+        self.move((parent.width() - width) // 2, parent.height() - self.height() - _MARGIN)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         if event is not None and event.type() == QEvent.Type.Resize and self.isVisible():
@@ -89,6 +90,35 @@ class Statistics(QLabel):
         width = max((len(name) for name, _ in lines), default=0)
         self.setText("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
         self.adjustSize()
+
+
+class ClassChip(QFrame):
+    """The class under the cursor, by colour and name, beside the cursor."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("chip")
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.swatch, self.name = Swatch(), QLabel("")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(9, 5, 11, 5)
+        layout.addWidget(self.swatch)
+        layout.addWidget(self.name)
+        self.hide()
+
+    def show_class(self, name: str, colour: tuple[int, ...], position: QPoint) -> None:
+        """Show a class at a position of the parent; an empty name hides it."""
+        parent = self.parentWidget()
+        if not name or parent is None:
+            self.hide()
+            return
+        self.swatch.set_colour(QColor(*colour))
+        self.name.setText(name)
+        self.adjustSize()
+        x = position.x() + 18 if position.x() + 26 + self.width() < parent.width() else position.x() - 12 - self.width()
+        y = min(position.y() + 18, parent.height() - self.height() - 8)
+        self.move(x, y)
+        self.show()
 
 
 class KeysDialog(QDialog):

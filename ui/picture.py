@@ -11,16 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PyQt6.QtCore import QEvent, QLineF, QPointF, QRect, QRectF, QSize, Qt, pyqtSignal
+from PyQt6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import (
     QColor,
     QEnterEvent,
-    QImage,
     QMouseEvent,
     QNativeGestureEvent,
     QPainter,
     QPaintEvent,
-    QPen,
     QResizeEvent,
     QWheelEvent,
 )
@@ -29,26 +27,24 @@ from PyQt6.QtWidgets import QWidget
 from segstream.frames import Result
 from segstream.ui import geometry
 from segstream.ui.bridge import Bridge
-from segstream.ui.compose import Picture, Request, compose
+from segstream.ui.compose import Look, Request, compose
 from segstream.ui.geometry import Placement
 from segstream.ui.newest import NewestWorker
+from segstream.ui.paint import Canvas
 
 _GRAB = 8  # logical pixels around the divider in which the mouse takes it
-_LOW_SHADE = QColor(0, 0, 0, 84)
-_LINE = QColor(255, 255, 255, 230)
-_LINE_SHADOW = QColor(0, 0, 0, 110)
 
 
 class PictureView(QWidget):
     """Shows results.
 
     Signals:
-        hovered: name and RGB of the class under the cursor, or "" and ().
+        hovered: name, RGB and position of the class under the cursor, or "" and ().
         divider_moved: 0..1 of the frame's width.
         shown: the result that has just been painted for the first time, for latency.
     """
 
-    hovered = pyqtSignal(str, tuple)
+    hovered = pyqtSignal(str, tuple, QPoint)
     divider_moved = pyqtSignal(float)
     shown = pyqtSignal(object)
     double_clicked = pyqtSignal()
@@ -63,13 +59,10 @@ class PictureView(QWidget):
         self.background = QColor("#08090c")
         self.palette_of: Callable[[Result], NDArray[np.uint8]] = lambda result: result.palette
         self._result: Result | None = None
-        self._picture: Picture | None = None
-        self._images: tuple[QImage | None, QImage | None] = (None, None)
+        self._canvas: Canvas | None = None
         self._place: Placement | None = None
-        self._view, self._alpha, self._grid, self._divider = "overlay", 0.5, True, 0.5
-        self._hidden: frozenset[str] = frozenset()
-        self._lines: NDArray[np.int64] = np.zeros((0, 4), dtype=np.int64)
-        self._low: list[tuple[int, int, int]] = []
+        self._look = Look()
+        self._note = ""
         self._drag: QPointF | None = None
         self._dragging_divider = False
         self._unseen = False
@@ -96,11 +89,11 @@ class PictureView(QWidget):
         """Show a result as soon as it is composed; None empties the picture."""
         self._result = result
         if result is None:
-            self._picture, self._images, self._place = None, (None, None), None
+            self._canvas, self._place = None, None
             self.update()
             return
         height, width = result.labels.shape
-        canvas = self._canvas()
+        canvas = self._size()
         if self._place is None:
             self._place = geometry.fit((width, height), canvas)
         elif self._place.frame != (width, height) or self._place.canvas != canvas:
@@ -108,12 +101,16 @@ class PictureView(QWidget):
         self._unseen = True
         self._recompose()
 
-    def set_look(self, view: str, alpha: float, grid: bool, divider: float, hidden: frozenset[str]) -> None:
+    def set_look(self, look: Look) -> None:
         """Change how results are shown."""
-        recompose = (view, alpha, hidden) != (self._view, self._alpha, self._hidden)
-        self._view, self._alpha, self._grid, self._divider, self._hidden = view, alpha, grid, divider, hidden
-        if recompose:
+        old, self._look = self._look, look
+        if (look.view, look.alpha, look.hidden) != (old.view, old.alpha, old.hidden):
             self._recompose()
+        self.update()
+
+    def set_note(self, text: str) -> None:
+        """Words in place of a picture, until there is one."""
+        self._note = text
         self.update()
 
     def recompose(self) -> None:
@@ -154,7 +151,7 @@ class PictureView(QWidget):
 
     # Making and taking pictures
 
-    def _canvas(self) -> tuple[int, int]:
+    def _size(self) -> tuple[int, int]:
         ratio = self.devicePixelRatioF()
         return max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
 
@@ -166,20 +163,13 @@ class PictureView(QWidget):
     def _recompose(self) -> None:
         if self._result is None or self._place is None:
             return
-        hidden = frozenset(i for i, name in enumerate(self._result.classes) if name in self._hidden)
-        palette = self.palette_of(self._result)
-        self._painter_thread.submit(Request(self._result, palette, hidden, self._view, self._alpha, self._place))
+        self._painter_thread.submit(self._look.request(self._result, self.palette_of(self._result), self._place))
 
     def _take_picture(self) -> None:
         picture = self._bridge.pictures.take()
         if picture is None or self._result is None:
             return
-        result = picture.request.result
-        if self._picture is None or self._picture.request.result is not result:
-            self._lines = geometry.grid_lines(result.blocks)
-            self._low = geometry.low_runs(result.blocks)
-        self._picture = picture
-        self._images = (_image(picture.source), _image(picture.painted))
+        self._canvas = Canvas(picture)
         self.update()
 
     # Painting
@@ -188,81 +178,24 @@ class PictureView(QWidget):
         start = time.perf_counter()
         painter = QPainter(self)
         painter.fillRect(self.rect(), self.background)
-        if self._picture is not None and self._place is not None:
+        if self._canvas is not None and self._place is not None:
             ratio = self.devicePixelRatioF()
-            painter.scale(1 / ratio, 1 / ratio)  # device pixels from here
-            self._paint_pixels(painter, self._picture, self._place)
-            if self._grid:
-                self._paint_grid(painter, self._picture.request.result, self._place, ratio)
-            if self._view == "split":
-                self._paint_divider(painter, self._place, ratio)
+            painter.scale(1 / ratio, 1 / ratio)
+            self._canvas.paint(painter, self._place, self._look, ratio)
+        elif self._note:
+            painter.setPen(QColor("#99a3b3"))
+            painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter, self._note)
         painter.end()
         self.paint_ms = (time.perf_counter() - start) * 1000
-        if self._unseen and self._picture is not None and self._picture.request.result is self._result:
+        if self._unseen and self._canvas is not None and self._canvas.result is self._result:
             self._unseen = False
             self.shown.emit(self._result)
-
-    def _paint_pixels(self, painter: QPainter, picture: Picture, place: Placement) -> None:
-        x, y, width, height = place.rect(*picture.crop)
-        target = QRect(x, y, width, height)
-        source, painted = self._images
-        if painted is None or self._view != "split" or source is None:
-            _blit(painter, target, painted if painted is not None else source)
-            return
-        split = round(place.to_device(self._divider * place.frame[0], 0)[0])
-        canvas = QRect(0, 0, *place.canvas)
-        painter.setClipRect(canvas.adjusted(0, 0, split - canvas.width(), 0))
-        _blit(painter, target, source)
-        painter.setClipRect(canvas.adjusted(split, 0, 0, 0))
-        _blit(painter, target, painted)
-        painter.setClipping(False)
-
-    def _paint_grid(self, painter: QPainter, result: Result, place: Placement, ratio: float) -> None:
-        """High blocks are outlined, low ones dimmed; both end where the frame ends."""
-        block_h, block_w = result.block_px
-        width, height = place.frame
-        step = np.array([block_w, block_h, block_w, block_h]) * place.scale
-        limit = np.array([width, height, width, height]) * place.scale
-        origin = np.array([place.x, place.y, place.x, place.y])
-        left, top, frame_w, frame_h = place.rect(0, 0, width, height)
-        painter.setClipRect(QRect(left, top, frame_w, frame_h).intersected(QRect(0, 0, *place.canvas)))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(_LOW_SHADE)
-        low = np.array([(x0, y, x1, y + 1) for y, x0, x1 in self._low], dtype=np.float64).reshape(-1, 4)
-        rects = np.rint(origin + np.minimum(low * step, limit)).astype(int)
-        if len(rects):
-            painter.drawRects([QRect(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in rects.tolist()])
-        lines = np.rint(origin + np.minimum(self._lines * step, limit)) + 0.5
-        if len(lines):
-            segments = [QLineF(*line) for line in lines.tolist()]
-            thin = max(1.0, round(ratio))
-            for colour, pen_width in ((_LINE_SHADOW, 3 * thin), (_LINE, thin)):
-                painter.setPen(QPen(colour, pen_width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.SquareCap))
-                painter.drawLines(segments)
-        painter.setClipping(False)
-
-    def _paint_divider(self, painter: QPainter, place: Placement, ratio: float) -> None:
-        x = round(place.to_device(self._divider * place.frame[0], 0)[0])
-        _, top, _, height = place.rect(0, 0, *place.frame)
-        top, bottom = max(0, top), min(place.canvas[1], top + height)
-        half = round(ratio)
-        painter.fillRect(QRect(x - half, top, 2 * half, bottom - top), QColor(255, 255, 255))
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(255, 255, 255))
-        middle, radius = (top + bottom) / 2, 13 * ratio
-        painter.drawEllipse(QPointF(x, middle), radius, radius)
-        painter.setPen(QPen(QColor("#1b212b"), 1.8 * ratio, cap=Qt.PenCapStyle.RoundCap))
-        for side in (-1, 1):
-            tip, base, rise = x + side * 8 * ratio, x + side * 4 * ratio, 4 * ratio
-            painter.drawLine(QLineF(base, middle - rise, tip, middle))
-            painter.drawLine(QLineF(tip, middle, base, middle + rise))
 
     # The hand
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         if self._place is not None:
-            self._set_place(geometry.moved(self._place, self._place.frame, self._canvas()))
+            self._set_place(geometry.moved(self._place, self._place.frame, self._size()))
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         if event is None or self._place is None:
@@ -315,31 +248,14 @@ class PictureView(QWidget):
             self._tell_class(event.position())
 
     def leaveEvent(self, event: QEvent | None) -> None:
-        self.hovered.emit("", ())
+        self.hovered.emit("", (), QPoint())
 
     def _near_divider(self, position: QPointF) -> bool:
-        if self._view != "split" or self._place is None:
+        if self._look.view != "split" or self._place is None:
             return False
-        x = self._place.to_device(self._divider * self._place.frame[0], 0)[0] / self.devicePixelRatioF()
+        x = self._place.to_device(self._look.divider * self._place.frame[0], 0)[0] / self.devicePixelRatioF()
         return abs(position.x() - x) <= _GRAB
 
     def _tell_class(self, position: QPointF) -> None:
         found = self.class_at(position)
-        self.hovered.emit(*(found or ("", ())))
-
-
-def _image(pixels: NDArray[np.uint8] | None) -> QImage | None:
-    """Show an array as an image without a copy; `Picture` keeps the array alive as long as the image is shown."""
-    if pixels is None:
-        return None
-    height, width = pixels.shape[:2]
-    return QImage(pixels.data, width, height, pixels.strides[0], QImage.Format.Format_RGB32)  # type: ignore[call-overload]
-
-
-def _blit(painter: QPainter, target: QRect, image: QImage | None) -> None:
-    if image is None:
-        return
-    if (image.width(), image.height()) == (target.width(), target.height()):
-        painter.drawImage(target.topLeft(), image)
-    else:  # for the moment between a zoom and its picture
-        painter.drawImage(QRectF(target), image)
+        self.hovered.emit(*(found or ("", ())), position.toPoint())

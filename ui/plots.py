@@ -28,6 +28,8 @@ class Tile(QFrame):
         self.value.setObjectName("value")
         self.plot = pg.PlotWidget(background=None)
         self.plot.setFixedHeight(_HEIGHT)
+        self.plot.setStyleSheet("background: transparent; border: none;")
+        self.plot.setAntialiasing(True)
         self.plot.setMenuEnabled(False)
         self.plot.setMouseEnabled(False, False)
         self.plot.hideButtons()

@@ -27,6 +27,7 @@ class Settings:
 
     Attributes:
         model: name or path of a model, or "" for the default one.
+        policy: name of a policy, or "" for the model's own.
         threshold: blocks scored above it run at high resolution, 0..1; None takes the model's own for the policy.
         budget: at most this share of blocks runs at high resolution, 0..1.
         target_fps: the budget adapts to reach it; 0 leaves the budget alone.
@@ -39,7 +40,7 @@ class Settings:
 
     model: str = ""
     device: str = "auto"
-    policy: str = "learned"
+    policy: str = ""
     threshold: float | None = None
     budget: float = 1.0
     target_fps: float = 0.0
@@ -65,7 +66,7 @@ class Settings:
         return replace(self, **{name: _checked(name, value) for name, value in changes.items()})
 
 
-_CHOICES = {"view": VIEWS, "policy": POLICIES, "theme": THEMES}
+_CHOICES = {"view": VIEWS, "policy": ("", *POLICIES), "theme": THEMES}
 _RANGES = {
     "threshold": (0.0, 1.0),
     "budget": (0.0, 1.0),
@@ -82,7 +83,7 @@ def _checked(name: str, value: Any) -> Any:
         known = ", ".join(f.name for f in fields(Settings))
         raise UsageError(f"there is no setting {name!r}; the settings are: {known}")
     if name in _CHOICES and value not in _CHOICES[name]:
-        raise UsageError(f"{name} is {value!r}, but must be one of: {', '.join(_CHOICES[name])}")
+        raise UsageError(f"{name} is {value!r}, but must be one of: {', '.join(filter(None, _CHOICES[name]))}")
     if name == "threshold" and value is None:
         return None
     if name in _RANGES:
@@ -107,6 +108,7 @@ class Network:
 
     Attributes:
         engine: name of the engine, to show.
+        policy: the model's own policy.
         thresholds: the model's own threshold by policy; policies it does not have are missing.
     """
 
@@ -114,7 +116,12 @@ class Network:
     engine: str = ""
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
+    policy: str = "learned"
     thresholds: dict[str, float] = field(default_factory=dict)
+
+    def policy_for(self, wanted: str) -> str:
+        """The policy that runs when `wanted` is set: the model's own where it has no such policy."""
+        return wanted if wanted in self.thresholds else self.policy
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class Playback:
         recording: path of the file being recorded, or "".
         busy: what a worker is doing ("loading swiftnet-rn18"), or "".
         network: what segments, once it is loaded.
-        budget: the share of blocks that target_fps allows at present.
+        allowed: the share of blocks that target_fps allows at present, 0..1.
     """
 
     status: str = EMPTY
@@ -165,7 +172,7 @@ class Playback:
     recording: str = ""
     busy: str = ""
     network: Network = field(default_factory=Network)
-    budget: float = 1.0
+    allowed: float = 1.0
 
     @property
     def can_seek(self) -> bool:

@@ -50,8 +50,8 @@ LIGHT = Theme(
     window="#eef0f4",
     canvas="#dfe2e8",
     card="#ffffff",
-    raised="#f0f2f6",
-    hover="#e2e6ed",
+    raised="#e3e7ee",
+    hover="#d6dce6",
     line="#d5dae2",
     text="#1b212b",
     dim="#5c6675",
@@ -81,6 +81,7 @@ QLabel { background: transparent; }
 #subtitle { font-size: 15px; color: $dim; }
 #live { color: $live; font-weight: 600; }
 #message { background: $card; border: 1px solid $line; border-radius: 8px; }
+#chip { background: $card; border: 1px solid $line; border-radius: 7px; }
 #message[kind="error"] { background: $bad_card; border: 1px solid $bad; }
 QPushButton, QToolButton { background: $raised; border: 1px solid transparent; border-radius: 7px; padding: 5px 12px; }
 QToolButton { padding: 5px; background: transparent; }
@@ -105,8 +106,7 @@ QComboBox, QSpinBox, QDoubleSpinBox, QLineEdit {
     background: $raised; border: 1px solid transparent; border-radius: 7px; padding: 3px 8px; min-height: 20px;
     selection-background-color: $accent; selection-color: $on_accent; }
 QComboBox:hover, QSpinBox:hover { background: $hover; }
-QComboBox::drop-down { border: none; width: 18px; }
-QComboBox::down-arrow { image: url($arrow); width: 10px; height: 10px; }
+QComboBox::drop-down { border: none; width: 0; }
 QComboBox QAbstractItemView, QMenu { background: $card; border: 1px solid $line; padding: 4px; outline: 0;
     selection-background-color: $hover; selection-color: $text; }
 QMenu::item { padding: 6px 22px 6px 14px; border-radius: 5px; }
@@ -129,8 +129,8 @@ QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 """)
 
 
-def apply(application: QApplication, name: str, arrow: str) -> Theme:
-    """Dress the whole application; `arrow` is the path of a picture for combo boxes. Returns the theme's colours."""
+def apply(application: QApplication, name: str) -> Theme:
+    """Dress the whole application; returns the theme's colours."""
     theme = THEMES[name]
     palette = QPalette()
     colours = {
@@ -152,5 +152,5 @@ def apply(application: QApplication, name: str, arrow: str) -> Theme:
     application.setStyle("Fusion")
     application.setPalette(palette)
     values = {key: value for key, value in asdict(theme).items() if isinstance(value, str)}
-    application.setStyleSheet(_SHEET.substitute(values, arrow=arrow))
+    application.setStyleSheet(_SHEET.substitute(values))
     return theme

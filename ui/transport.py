@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import pyqtSignal
-from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from segstream.ui.keys import key_of
 from segstream.ui.state import ENDED, PLAYING, SPEEDS, Playback, Settings
 from segstream.ui.theme import Theme
-from segstream.ui.widgets import Combo, IconButton, Segments, Slider, Swatch, label
+from segstream.ui.widgets import Combo, IconButton, Segments, Slider, label
 
 _SEEK_STEPS = 10_000
 
@@ -62,11 +61,9 @@ class Transport(QWidget):
         self.speed = Combo()
         self.speed.setAccessibleName("Speed")
         self.speed.setToolTip(f"Speed ({key_of('slower')} slower, {key_of('faster')} faster)")
+        self.speed.setFixedWidth(74)
         self.speed.set_items([(f"{s:g}×", f"{s:g}") for s in SPEEDS])
         self.speed.chosen.connect(lambda value: self.changed.emit("speed", float(value)))
-        self.swatch = Swatch()
-        self.under = label("", "dim")
-        self.under.setMinimumWidth(110)
         views = [("Overlay", "overlay"), ("Mask", "mask"), ("Split", "split"), ("Source", "source")]
         self.view = Segments(views)
         self.view.chosen.connect(lambda value: self.changed.emit("view", value))
@@ -90,9 +87,7 @@ class Transport(QWidget):
         row.addSpacing(6)
         for widget in (self.speed, self.loop):
             row.addWidget(widget)
-        row.addSpacing(10)
-        row.addWidget(self.swatch)
-        row.addWidget(self.under, 1)
+        row.addStretch(1)
         for widget in (self.view, self.alpha, self.grid):
             row.addWidget(widget)
         row.addSpacing(10)
@@ -145,11 +140,6 @@ class Transport(QWidget):
         self.record.set_icon("stop" if playback.recording else "record", "bad")
         self.record.setEnabled(playback.can_pause or bool(playback.recording))
         self.shot.setEnabled(playback.can_pause)
-
-    def show_class(self, name: str, colour: tuple[int, ...]) -> None:
-        """Name the class under the cursor, with its colour."""
-        self.swatch.set_colour(QColor(*colour) if name else None)
-        self.under.setText(name)
 
 
 def live_text(playback: Playback) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import QEvent, QRectF, QSize, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
+from PyQt6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QWheelEvent
 from PyQt6.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -130,6 +130,15 @@ class Combo(QComboBox):
         if event is not None:
             event.ignore()
 
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        super().paintEvent(event)
+        painter = QPainter(self)  # the arrow: style sheets would want a file for it
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(self.palette().color(QPalette.ColorRole.PlaceholderText), 1.6))
+        x, y = self.width() - 14.0, self.height() / 2 - 1.5
+        painter.drawPolyline(QPointF(x - 3.5, y), QPointF(x, y + 3.5), QPointF(x + 3.5, y))
+        painter.end()
+
 
 class Segments(QWidget):
     """Buttons of which one is down. Signal `chosen` carries its value."""
@@ -148,6 +157,7 @@ class Segments(QWidget):
             button.setProperty("place", "first" if i == 0 else "last" if i == len(items) - 1 else "middle")
             button.setCheckable(True)
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            button.setMinimumWidth(button.fontMetrics().horizontalAdvance(text) + 24)
             button.clicked.connect(lambda _, value=value: self._press(value))
             layout.addWidget(button)
             self.buttons[value] = button

@@ -7,27 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from segstream.frames import Frame, Result
 from segstream.ui import geometry
 from segstream.ui.compose import Request, compose
 from segstream.ui.newest import NewestWorker
-
-
-def make_result(height: int = 36, width: int = 64) -> Result:
-    rng = np.random.default_rng(1)
-    labels = np.zeros((height, width), dtype=np.uint8)
-    labels[:, width // 2 :] = 1
-    return Result(
-        frame=Frame(image=rng.integers(0, 256, (height, width, 3), dtype=np.uint8)),
-        labels=labels,
-        blocks=np.array([[True, False]]),
-        block_px=(height, width / 2),
-        classes=("road", "tree"),
-        palette=np.array([[200, 100, 0], [0, 50, 250]], dtype=np.uint8),
-        high_share=0.5,
-        gmacs=1.0,
-        dense_gmacs=2.0,
-    )
+from tests.ui.helpers import make_result
 
 
 def request(view: str, alpha: float = 0.5, hidden: tuple[int, ...] = (), canvas: tuple[int, int] = (64, 36)) -> Request:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segstream.ui.measurements import LENGTH, Measurements, cost_sentence
-from tests.ui.test_compose import make_result
+from tests.ui.helpers import make_result
 
 
 @pytest.mark.parametrize(

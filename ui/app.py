@@ -1,0 +1,162 @@
+"""Starts the viewer: `segstream run` comes here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from segstream.ui import store
+from segstream.ui.state import Settings, ViewerState
+
+if TYPE_CHECKING:
+    from PyQt6.QtWidgets import QApplication
+
+    from segstream.config import Settings as Options
+    from segstream.ui.window import Window
+
+
+def display_problem() -> str | None:
+    """Why no window can open here, in one sentence; None when one can."""
+    try:
+        import PyQt6.QtWidgets  # noqa: F401
+    except ImportError as error:
+        return f"The window needs PyQt6, which cannot be loaded ({error}); install it or the system libraries it names."
+    if os.environ.get("QT_QPA_PLATFORM"):
+        return None
+    if sys.platform.startswith("linux"):
+        return _linux_display_problem()
+    return None
+
+
+def _linux_display_problem() -> str | None:
+    display, wayland = os.environ.get("DISPLAY", ""), os.environ.get("WAYLAND_DISPLAY", "")
+    if not display and not wayland:
+        return "There is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set), so no window can open."
+    if wayland:
+        folder = os.environ.get("XDG_RUNTIME_DIR", "")
+        if _answers(str(Path(folder) / wayland)):
+            return None
+        if not display:
+            return f"The display {wayland} does not answer, so no window can open."
+    host, _, number = display.rpartition(":")
+    number = number.partition(".")[0]
+    if host in ("", "unix") and number.isdecimal():
+        path = f"/tmp/.X11-unix/X{number}"
+        if not (_answers(path) or _answers(f"\0{path}")):
+            return f"The display {display} does not answer, so no window can open."
+        return _missing_library()
+    return None
+
+
+def _missing_library() -> str | None:
+    """Qt ends the whole process when its X11 plugin lacks a library, so look before."""
+    import ctypes.util
+
+    if ctypes.util.find_library("xcb-cursor") is None:
+        return "Qt lacks the system library libxcb-cursor0, so no window can open; apt install libxcb-cursor0 adds it."
+    return None
+
+
+def _answers(path: str) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(2.0)
+            connection.connect(path)
+            return True
+    except OSError:
+        return False
+
+
+def make_application() -> QApplication:
+    """The one QApplication of this process."""
+    from PyQt6.QtWidgets import QApplication
+
+    present = QApplication.instance()
+    if isinstance(present, QApplication):
+        return present
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("segstream")
+    application.setDesktopFileName("segstream")
+    return application
+
+
+def make_window(
+    settings: Settings,
+    source_options: Any = None,
+    size: tuple[int, int] | None = None,
+    block: int | None = None,
+    folder: Path | None = None,
+) -> Window:
+    """A window with everything behind it, not shown yet.
+
+    Args:
+        settings: what it starts with.
+        source_options: `segstream.sources.SourceOptions` for what is opened.
+        size: width and height of the network input; None for the model's own.
+        block: side of a block; None for the model's own.
+        folder: where settings are kept; None for the user's own folder.
+    """
+    from segstream.models import model_names
+    from segstream.ui.bridge import Bridge
+    from segstream.ui.engine import Fixed
+    from segstream.ui.player import Player
+    from segstream.ui.window import Window
+
+    make_application()
+    bridge = Bridge()
+    player = Player(bridge, source_options, Fixed(size, block))
+    return Window(ViewerState(settings), player, bridge, folder, model_names())
+
+
+def main(options: Options) -> int:
+    """Open the viewer and stay until it is closed.
+
+    Args:
+        options: the parsed command line; see `segstream.config.Settings`.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        DisplayError: no window can open here.
+    """
+    from segstream.errors import DisplayError
+
+    if problem := display_problem():
+        raise DisplayError(problem)
+    application = make_application()
+    window = make_window(merged(store.load(), options), options.source_options, options.size, options.block)
+    window.show()
+    if options.sources:
+        window.open(options.sources[0])
+        for spec in reversed(options.sources[1:]):
+            window.state.remember(spec)
+    # Ctrl-C in the terminal closes the window as its button does; the window's timer lets Python see the signal.
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    signal.signal(signal.SIGTERM, lambda *_: window.close())
+    code = application.exec()
+    if not window.closed_in_time:
+        leave(code)
+    return code
+
+
+def leave(code: int) -> NoReturn:
+    """End the process although a thread is stuck, in a network connection or a very long frame.
+
+    Python would end such a thread in the middle of foreign code, which aborts the process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def merged(remembered: Settings, options: Options) -> Settings:
+    """The settings of the last time, and what the command line says over them."""
+    names = ("model", "device", "policy", "threshold", "budget", "target_fps", "view", "alpha", "grid", "palette")
+    defaults = type(options)()
+    given = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(defaults, name)}
+    return remembered.changed(**given)

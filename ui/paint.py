@@ -1,0 +1,137 @@
+"""Painting a composed picture with its blocks: for the window, for screenshots and for recordings alike.
+
+Only QPainter on an image or a widget, so it may run in any thread that owns what it paints on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PyQt6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
+from PyQt6.QtGui import QColor, QImage, QPainter, QPen
+
+from segstream.frames import Result
+from segstream.ui import geometry
+from segstream.ui.compose import Look, Picture, compose
+from segstream.ui.geometry import Placement
+
+_LOW_SHADE = QColor(0, 0, 0, 58)
+_LINE = QColor(255, 255, 255, 230)
+_LINE_SHADOW = QColor(0, 0, 0, 110)
+_HANDLE = QColor("#1b212b")
+
+
+class Canvas:
+    """A picture ready to be painted: its pixels as images, its grid as lines and rectangles."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+        self.result = picture.request.result
+        self._source, self._painted = _image(picture.source), _image(picture.painted)
+        blocks = self.result.blocks
+        self._lines = geometry.grid_lines(blocks)
+        runs = [(x0, row, x1, row + 1) for row, x0, x1 in geometry.low_runs(blocks)]
+        self._low = np.array(runs, dtype=np.int64).reshape(-1, 4)
+
+    def paint(self, painter: QPainter, place: Placement, look: Look, ratio: float) -> None:
+        """Paint in device pixels; `place` may be newer than the pixels, `ratio` is device pixels per logical one."""
+        self._paint_pixels(painter, place, look)
+        if look.grid:
+            self._paint_grid(painter, place, ratio, dim=look.view != "mask")
+        if look.view == "split":
+            _paint_divider(painter, place, look.divider, ratio)
+
+    def _paint_pixels(self, painter: QPainter, place: Placement, look: Look) -> None:
+        target = QRect(*place.rect(*self.picture.crop))
+        source, painted = self._source, self._painted
+        if look.view != "split" or source is None or painted is None:
+            _blit(painter, target, source if painted is None else painted)
+            return
+        split = round(place.to_device(look.divider * place.frame[0], 0)[0])
+        canvas = QRect(0, 0, *place.canvas)
+        painter.setClipRect(canvas.adjusted(0, 0, split - canvas.width(), 0))
+        _blit(painter, target, source)
+        painter.setClipRect(canvas.adjusted(split, 0, 0, 0))
+        _blit(painter, target, painted)
+        painter.setClipping(False)
+
+    def _paint_grid(self, painter: QPainter, place: Placement, ratio: float, dim: bool) -> None:
+        """High blocks are outlined, low ones dimmed (not in the mask, whose colours count); both end with the frame."""
+        block_h, block_w = self.result.block_px
+        width, height = place.frame
+        step = np.array([block_w, block_h, block_w, block_h])
+        limit = np.array([width, height, width, height])
+        origin = np.array([place.x, place.y, place.x, place.y])
+        frame = QRect(*place.rect(0, 0, width, height))
+        painter.setClipRect(frame.intersected(QRect(0, 0, *place.canvas)))
+        painter.setPen(Qt.PenStyle.NoPen)
+        if dim:
+            low = np.rint(origin + place.scale * np.minimum(self._low * step, limit)).astype(int)
+            _fill(painter, low, _LOW_SHADE)
+        lines = np.rint(origin + place.scale * np.minimum(self._lines * step, limit)).astype(int)
+        thin = max(1, round(ratio))
+        # Lines are filled as rectangles: several times faster than stroking them.
+        for colour, grow in ((_LINE_SHADOW, thin), (_LINE, 0)):
+            near, far = grow + thin // 2, grow + thin - thin // 2
+            _fill(painter, lines + np.array([-near, -near, far, far]), colour)
+        painter.setClipping(False)
+
+
+def _fill(painter: QPainter, edges: NDArray[np.int64], colour: QColor) -> None:
+    """Fill rectangles given as [N, 4]: x0, y0, x1, y1 in device pixels."""
+    if len(edges):
+        painter.setBrush(colour)
+        painter.drawRects([QRect(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in edges.tolist()])
+
+
+def _paint_divider(painter: QPainter, place: Placement, divider: float, ratio: float) -> None:
+    x = round(place.to_device(divider * place.frame[0], 0)[0])
+    _, top, _, height = place.rect(0, 0, *place.frame)
+    top, bottom = max(0, top), min(place.canvas[1], top + height)
+    half = max(1, round(ratio))
+    white = QColor(255, 255, 255)
+    painter.fillRect(QRect(x - half, top, 2 * half, bottom - top), white)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(white)
+    middle, radius = (top + bottom) / 2, 13 * ratio
+    painter.drawEllipse(QPointF(x, middle), radius, radius)
+    painter.setPen(QPen(_HANDLE, 1.8 * ratio, cap=Qt.PenCapStyle.RoundCap))
+    for side in (-1, 1):
+        tip, base, rise = x + side * 8 * ratio, x + side * 4 * ratio, 4 * ratio
+        painter.drawLine(QLineF(base, middle - rise, tip, middle))
+        painter.drawLine(QLineF(tip, middle, base, middle + rise))
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+
+
+def render(result: Result, palette: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
+    """The picture as the window shows it, at the size of the frame.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    height, width = result.labels.shape
+    place = geometry.fit((width, height), (width, height))
+    pixels = np.zeros((height, width, 4), dtype=np.uint8)
+    image = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGB32)  # type: ignore[call-overload]
+    painter = QPainter(image)
+    Canvas(compose(look.request(result, palette, place))).paint(painter, place, look, max(1.0, height / 1080))
+    painter.end()
+    return np.ascontiguousarray(pixels[..., 2::-1])
+
+
+def _image(pixels: NDArray[np.uint8] | None) -> QImage | None:
+    """Show an array as an image without a copy; `Canvas` keeps the array alive as long as the image is shown."""
+    if pixels is None:
+        return None
+    height, width = pixels.shape[:2]
+    return QImage(pixels.data, width, height, pixels.strides[0], QImage.Format.Format_RGB32)  # type: ignore[call-overload]
+
+
+def _blit(painter: QPainter, target: QRect, image: QImage | None) -> None:
+    if image is None:
+        return
+    if (image.width(), image.height()) == (target.width(), target.height()):
+        painter.drawImage(target.topLeft(), image)
+    else:  # for the moment between a zoom and its picture
+        painter.drawImage(QRectF(target), image)

@@ -1,0 +1,118 @@
+"""Takes pictures of the real window on the demo source: `python -m segstream.ui.screenshots FOLDER`.
+
+Every case runs in a process of its own with its own X server (Xvfb must be installed), because the size of the screen
+and its scale are fixed when Qt starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segstream.ui.window import Window
+
+# name: size of the screen in pixels, scale, settings, what is done
+CASES: dict[str, tuple[str, str, dict[str, object], str]] = {
+    "viewer": ("1280x800", "1", {}, "play"),
+    "welcome": (
+        "1280x800",
+        "1",
+        {"recent": ["drive through the town.mp4", "rtsp://camera.example/street", "demo"]},
+        "none",
+    ),
+    "split-light": ("1280x800", "1", {"view": "split", "theme": "light"}, "play"),
+    "mask": ("1280x800", "1", {"view": "mask", "panel": False, "palette": "safe"}, "play"),
+    "keys": ("1280x800", "1", {}, "keys"),
+    "error": ("1280x800", "1", {}, "error"),
+    "live": ("1280x800", "1", {}, "live"),
+    "zoomed": ("1280x800", "1", {}, "zoom"),
+    "viewer-2x": ("2560x1440", "2", {}, "play"),
+    "statistics-2x": ("2560x1440", "2", {"view": "split"}, "statistics"),
+}
+_SECONDS = 6.0
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) == 2 and arguments[0] == "--case":
+        return take(arguments[1])
+    folder = Path(arguments[0] if arguments else "screenshots")
+    wanted = arguments[1:] or list(CASES)
+    if shutil.which("xvfb-run") is None:
+        print("Xvfb is not installed; apt install xvfb adds it.")
+        return 1
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in wanted:
+        screen, scale, _, _ = CASES[name]
+        command = ["xvfb-run", "-a", "-s", f"-screen 0 {screen}x24", sys.executable, "-m", "segstream.ui.screenshots"]
+        environment = {
+            **os.environ,
+            "QT_QPA_PLATFORM": "xcb",
+            "QT_SCALE_FACTOR": scale,
+            "SHOT": str(folder / f"{name}.png"),
+        }
+        done = subprocess.run([*command, "--case", name], env=environment)
+        if done.returncode:
+            return done.returncode
+        print(folder / f"{name}.png")
+    return 0
+
+
+def take(name: str) -> int:
+    """Take one picture, in a process with a screen of its own."""
+    from PyQt6.QtGui import QGuiApplication
+
+    from segstream.ui.app import leave, make_application, make_window
+    from segstream.ui.state import Settings
+
+    _, _, settings, action = CASES[name]
+    application = make_application()
+    model = {"model": os.environ["SHOT_MODEL"]} if os.environ.get("SHOT_MODEL") else {}
+    window = make_window(Settings().changed(**settings, **model), folder=Path(os.environ["SHOT"]).parent / "settings")
+    screen = QGuiApplication.primaryScreen()
+    if screen is None:
+        return 1
+    window.setGeometry(screen.geometry())
+    window.show()
+    _act(window, action)
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end or (action == "play" and len(window.measurements) < 40):
+        application.processEvents()
+        time.sleep(0.005)
+        _act_late(window, action, end - time.monotonic())
+    picture = screen.grabWindow(0)
+    picture.save(os.environ["SHOT"])
+    window.close()
+    leave(0)
+
+
+def _act(window: Window, action: str) -> None:
+    if action in ("play", "keys", "zoom", "statistics"):
+        window.open("demo")
+    elif action == "error":
+        window.open("a film that is not there.mp4")
+    elif action == "live":
+        window.open("lavfi:testsrc2=size=960x544:rate=25,realtime")
+
+
+def _act_late(window: Window, action: str, left: float) -> None:
+    late = left < 1.0 and not window.property("acted")
+    if not late:
+        return
+    window.setProperty("acted", True)
+    if action == "keys":
+        window.actions_.run("help")
+    elif action == "statistics":
+        window.actions_.run("statistics")
+    elif action == "zoom":
+        for _ in range(9):
+            window.actions_.run("zoom_in")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
