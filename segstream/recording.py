@@ -62,9 +62,9 @@ def _split(options: dict[str, Any]) -> tuple[SourceOptions, dict[str, Any]]:
 
 
 def _segmenter(model: Any, options: dict[str, Any]) -> Segmenter:
-    from segstream.segmenter import Segmenter
-
     if model is None or isinstance(model, (str, Path)):
+        from segstream.segmenter import Segmenter
+
         return Segmenter(**options) if model is None else Segmenter(model, **options)
     if options:
         raise UsageError(f"{', '.join(sorted(options))} cannot be set for a segmenter that exists already")

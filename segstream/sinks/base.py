@@ -57,14 +57,21 @@ class OutputFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
-        self.path = Path(path)
+        self.path = self.working = Path(path)
+        self._replaces = False
+        try:
+            self._check(overwrite)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{self.path} cannot be written ({error.strerror}); choose another name") from error
+
+    def _check(self, overwrite: bool) -> None:
         folder = self.path.parent
         if not folder.is_dir():
             raise OutputError(f"the folder {folder} does not exist; create it or write somewhere else")
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder; give a file name")
-        self._replaces = False
-        self.working = self.path
         # Devices and pipes are written to, not replaced.
         if self.path.exists() and stat.S_ISREG(self.path.stat().st_mode):
             if not overwrite:

@@ -27,8 +27,8 @@ from segstream.sinks.timeline import Timeline, file_time_base
 from segstream.sources.audio import AudioTap
 from segstream.sources.base import Source
 
-# Fragments this long reach the disk, so a crash loses no more; in microseconds.
-_FRAGMENT = 400_000
+# A fragment this long (in microseconds) goes to the disk at once, so a crash loses little, even with a slow network.
+_FRAGMENT = 100_000
 _MUXER_OPTIONS = {
     # Playable as it grows and, once closed, an ordinary MP4.
     "mp4": {"movflags": "hybrid_fragmented+frag_keyframe", "frag_duration": str(_FRAGMENT)},

@@ -28,7 +28,8 @@ def main() -> None:
     # A valve that shuts is a camera that keeps its connection and sends nothing.
     video = (
         "videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=96,framerate=25/1 ! valve name=valve"
-        " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=12 ! rtph264pay name=pay0 pt=96 config-interval=1"
+        " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=12"
+        " ! rtph264pay name=pay0 pt=96 config-interval=1"
     )
     audio = " audiotestsrc is-live=true ! audioconvert ! alawenc ! rtppcmapay name=pay1 pt=8"
     factory.set_launch("( " + video + (audio if "audio" in sys.argv else "") + " )")
