@@ -148,9 +148,10 @@ def cpu_rows(
     dense = [i for i, entry in enumerate(entries) if entry[2] is None]
     fastest = min(dense, key=lambda i: median(times[i]))
     found = []
-    for (name, kind, n_high, _), taken, megabytes in zip(entries, times, memory, strict=True):
+    for entry, taken, megabytes in zip(entries, times, memory, strict=True):
+        name, kind, blocks, _ = entry
         ratio = median(a / b for a, b in zip(times[fastest], taken, strict=True))
-        found.append(network_row(name, kind, n_high, taken, megabytes, ratio, costs, (rows, columns), policy))
+        found.append(network_row(name, kind, blocks, taken, megabytes, ratio, costs, (rows, columns), policy))
     return found, notes
 
 
