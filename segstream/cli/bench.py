@@ -25,9 +25,9 @@ from segstream.errors import UsageError
 
 _EXAMPLES = """
 Examples:
-  segstream bench --device cpu --size 1024x512    SegBlocks against dense torch, ONNX Runtime and OpenVINO
-  segstream bench --json bench.json               the same as JSON
-  segstream bench --shares 1,0.5,0                these shares of high blocks
+  segstream bench --device cpu --size 1024x512  # SegBlocks against dense torch, ONNX Runtime and OpenVINO
+  segstream bench --json bench.json             # the same as JSON
+  segstream bench --shares 1,0.5,0              # these shares of high blocks
 """
 
 

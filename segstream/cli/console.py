@@ -13,7 +13,7 @@ from rich.markup import escape
 
 verbosity = 0  # set by -v and -q: -1 quiet, 0 normal, 1 and more verbose
 
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^\s/@]*@")
+_CREDENTIALS = re.compile(r"(\w[\w+.-]*://)[^\s/]*@")
 
 
 def hide_credentials(text: str) -> str:

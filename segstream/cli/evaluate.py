@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """
 Examples:
-  segstream eval --dataset demo                                the drawn street, which needs no data
-  segstream eval --dataset camvid --data CamVid                the model's own choice of blocks
-  segstream eval --dataset camvid --data CamVid --policy high  every block at high resolution
+  segstream eval --dataset demo                                # the drawn street, which needs no data
+  segstream eval --dataset camvid --data CamVid                # the model's own choice of blocks
+  segstream eval --dataset camvid --data CamVid --policy high  # every block at high resolution
   segstream eval --dataset cityscapes --data cityscapes -m my.safetensors --json result.json
 """
 

@@ -6,7 +6,8 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from types import FrameType
 
@@ -81,7 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     console.reset()
     console.set_verbosity(0)
-    _interrupt_on_sigterm()
+    with _interrupted_by_sigterm():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(None if arguments is None else list(arguments), prog_name="segstream", standalone_mode=False)
         sys.stdout.flush()
@@ -120,16 +125,22 @@ def _usage_sentence(error: click.ClickException) -> str:
     return f"{text}; see `{context.command_path if context else 'segstream'} --help`"
 
 
-def _interrupt_on_sigterm() -> None:
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does, so that outputs are finished; only possible in the main thread."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
-        signal.signal(signal.SIGTERM, interrupt)
+        before = signal.signal(signal.SIGTERM, interrupt)
     except ValueError:
+        yield
         return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

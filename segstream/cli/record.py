@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """
 Examples:
-  segstream record -s drive.mp4 -o out.mp4                     the overlay, with the source's timestamps and sound
-  segstream record -s demo -o demo.mp4 --legend --stats        try it without a video of your own
-  segstream record -s drive.mp4 --save-masks masks             class masks as palette PNGs, one a frame
-  segstream record -s drive.mp4 --save-jsonl drive.jsonl       blocks, class shares and timings, one line a frame
-  segstream record -s drive.mp4 -o out.mp4 --budget 0.3        at most 30 % of the blocks at high resolution
-  segstream record -s 'photos/*.jpg' -o photos.mp4             a folder of images
-  segstream record -s rtsp://camera/stream -o cam.mkv --end 60 a minute of a network camera
+  segstream record -s drive.mp4 -o out.mp4                      # the overlay, with the source's timestamps and sound
+  segstream record -s demo -o demo.mp4 --legend --stats         # try it without a video of your own
+  segstream record -s drive.mp4 --save-masks masks              # class masks as palette PNGs, one a frame
+  segstream record -s drive.mp4 --save-jsonl drive.jsonl        # blocks, class shares and timings, one line a frame
+  segstream record -s drive.mp4 -o out.mp4 --budget 0.3         # at most 30 % of the blocks at high resolution
+  segstream record -s 'photos/*.jpg' -o photos.mp4              # a folder of images
+  segstream record -s rtsp://camera/stream -o cam.mkv --end 60  # a minute of a network camera
 """
 
 

@@ -23,12 +23,12 @@ from segstream.errors import DisplayError, UsageError
 
 _EXAMPLES = """
 Examples:
-  segstream run -s demo                       watch a drawn street
-  segstream run -s drive.mp4                  watch a video; press ? in the window for the keys
-  segstream run -s 0 --cam-size 1280x720      a camera; `segstream cameras` lists them
-  segstream run -s rtsp://camera/stream       a network camera; it reconnects by itself
-  segstream run -s drive.mp4 --target-fps 25  keep up with 25 FPS by running fewer blocks at high resolution
-  segstream run -s demo --headless            figures in the terminal, no window
+  segstream run -s demo                       # watch a drawn street
+  segstream run -s drive.mp4                  # watch a video; press ? in the window for the keys
+  segstream run -s 0 --cam-size 1280x720      # a camera; `segstream cameras` lists them
+  segstream run -s rtsp://camera/stream       # a network camera; it reconnects by itself
+  segstream run -s drive.mp4 --target-fps 25  # keep up with 25 FPS by running fewer blocks at high resolution
+  segstream run -s demo --headless            # figures in the terminal, no window
 """
 
 

@@ -50,7 +50,8 @@ class Scenery:
         horizon = min(h, ceil(view.horizon))
         if horizon > 0:
             sky_h, sky_w = self.sky.shape[:2]
-            shift = int(view.time * 0.004 * w + view.cx) % (sky_w - w)
+            room = sky_w - w
+            shift = abs(int(view.time * 0.004 * w + view.cx) % (2 * room) - room)  # there and back, without a jump
             top = max(0, sky_h - horizon)
             canvas[:horizon] = self.sky[top : top + horizon, shift : shift + w]
         canvas[max(0, horizon) :] = self.ground_levels[-1][0, 0]

@@ -31,12 +31,12 @@ def test_same_call_draws_the_same_picture_whatever_was_drawn_before() -> None:
     assert np.array_equal(labels, labels_again)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     index=st.integers(0, 100_000),
     width=st.integers(32, 400),
     height=st.integers(32, 400),
-    seed=st.integers(0, 50),
+    seed=st.integers(0, 5),
 )
 def test_any_size_and_any_time(index: int, width: int, height: int, seed: int) -> None:
     image, labels = render(index, width, height, seed)
@@ -49,7 +49,7 @@ def test_any_size_and_any_time(index: int, width: int, height: int, seed: int) -
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_class_occurs_and_the_street_looks_like_one(seed: int) -> None:
     pixels = np.zeros(len(CLASSES))
-    for index in range(0, 600, 40):
+    for index in range(0, 600, 60):
         _, labels = render(index, 480, 272, seed)
         pixels += np.bincount(labels.reshape(-1), minlength=len(CLASSES))
         assert np.isin(labels[0], [0, 1, 2, 5, 6]).mean() > 0.95  # above: sky, houses, trees, poles, signs

@@ -1,0 +1,176 @@
+"""`segstream record` and `segstream run` on the drawn street: what is written and what is said."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+FAST = ("-m", "untrained-rn18", "--size", "96x64")
+DEMO = ("-s", "demo:192x128")
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_record_writes_video_masks_and_lines(segstream: Callable, tmp_path: Path) -> None:
+    video, masks, lines = tmp_path / "a.mp4", tmp_path / "masks", tmp_path / "a.jsonl"
+    done = segstream(
+        "record",
+        *DEMO,
+        *FAST,
+        "--max-frames",
+        "7",
+        "-o",
+        video,
+        "--save-masks",
+        masks,
+        "--save-jsonl",
+        lines,
+        "--stats",
+    )
+    assert done.code == 0, done
+    assert done.out.startswith("7 frames in ") and "a.mp4" in done.out and "of blocks high" in done.out
+    assert count_frames(video) == 7
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(7))
+    assert {"pts_seconds", "blocks", "high_share", "gmacs", "classes", "ms"} <= rows[0].keys()
+    assert sum(rows[0]["classes"].values()) == pytest.approx(1, abs=0.01)
+    pictures = sorted(masks.glob("*.png"))
+    assert len(pictures) == 7
+    mask = Image.open(pictures[0])
+    assert mask.mode == "P" and mask.size == (192, 128) and np.asarray(mask).max() < 11
+
+
+def test_overwrite_replaces(segstream: Callable, tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    for frames in ("2", "5"):
+        done = segstream("record", *DEMO, *FAST, "--max-frames", frames, "-o", video, "--overwrite", "-q")
+        assert done.code == 0 and done.out == "", done
+    assert count_frames(video) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_policy_threshold_and_budget_reach_the_network(segstream: Callable, tmp_path: Path) -> None:
+    shares = {}
+    for name, options in {
+        "high": ["--policy", "high"],
+        "low": ["--policy", "low"],
+        "budget": ["--policy", "high", "--budget", "0.5"],
+        "threshold": ["--policy", "heuristic", "--threshold", "1"],
+    }.items():
+        lines = tmp_path / f"{name}.jsonl"
+        done = segstream(
+            "record", "-s", "demo:256x256", "-m", "untrained-rn18", "--size", "256x256",
+            "--max-frames", "1", "--save-jsonl", lines, *options,
+        )  # fmt: skip
+        assert done.code == 0, done
+        shares[name] = json.loads(lines.read_text())["high_share"]
+    assert shares == {"high": 1.0, "low": 0.0, "budget": 0.5, "threshold": 0.0}
+
+
+def test_palette_and_view_reach_the_picture(segstream: Callable, tmp_path: Path) -> None:
+    from segstream.palettes import palette
+    from segstream.scenes import CLASSES
+
+    video = tmp_path / "a.mkv"
+    done = segstream(
+        "record", *DEMO, *FAST, "--max-frames", "1", "-o", video, "--codec", "ffv1",
+        "--view", "mask", "--no-grid", "--palette", "safe",
+    )  # fmt: skip
+    assert done.code == 0, done
+    with av.open(str(video)) as container:
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    colours = np.unique(picture.reshape(-1, 3), axis=0).astype(int)
+    safe = palette("safe", CLASSES).astype(int)
+    assert all(np.abs(safe - colour).max(axis=1).min() <= 6 for colour in colours)
+
+
+def test_config_file_gives_defaults_and_the_command_line_wins(segstream: Callable, tmp_path: Path) -> None:
+    lines, config = tmp_path / "a.jsonl", tmp_path / "settings.yaml"
+    config.write_text(
+        f"source: demo:192x128\nmodel: untrained-rn18\nsize: 96x64\nmax-frames: 3\npolicy: low\n"
+        f"save_jsonl: {lines}\nreconnect: off\nprogress: off\nheadless: true\n"
+    )
+    done = segstream("record", "--config", config, "--policy", "high")
+    assert done.code == 0, done
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert len(rows) == 3 and rows[0]["high_share"] == 1.0
+
+
+def test_progress_as_json_is_json_and_nothing_else(segstream: Callable, tmp_path: Path) -> None:
+    done = segstream("record", *DEMO, *FAST, "--max-frames", "3", "-o", tmp_path / "a.mp4", "--progress", "json")
+    assert done.code == 0, done
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert rows[-1]["event"] == "done" and rows[-1]["frames"] == 3 and rows[-1]["total_frames"] == 3
+    assert {"fps", "high_share", "gmacs", "ms", "eta_s", "sources"} <= rows[-1].keys()
+
+
+def test_several_sources_go_into_folders(segstream: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    done = segstream("record", *DEMO, "-s", "demo:128x96", *FAST, "--max-frames", "2", "-o", out)
+    assert done.code == 0, done
+    assert sorted(count_frames(path) for path in out.iterdir()) == [2, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_recording_is_finished(start: Callable, tmp_path: Path, number: signal.Signals) -> None:
+    video = tmp_path / "a.mp4"
+    process = start("record", *DEMO, *FAST, "--loop", "-o", video, "--progress", "json")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["frames"] >= 3:
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert count_frames(video) == json.loads(out.splitlines()[-1])["frames"] >= 3
+
+
+def test_interrupted_while_connecting(start: Callable) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://user:secret@127.0.0.1:{silent.getsockname()[1]}/x"
+        process = start("run", "-s", url, "--headless", "--open-timeout", "5", *FAST)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and "secret" not in out + err
+
+
+def test_run_without_a_display_goes_on_in_the_terminal(start: Callable) -> None:
+    process = start("run", *DEMO, *FAST, "--max-frames", "3")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    notes = [line for line in err.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1 and "display" in notes[0] and notes[0].endswith("in the terminal")
+    assert out.startswith("frame 3 of 3")
+
+
+def test_run_headless_shows_json(segstream: Callable) -> None:
+    done = segstream("run", *DEMO, *FAST, "--max-frames", "3", "--headless", "--progress", "json")
+    assert done.code == 0, done
+    assert json.loads(done.out.splitlines()[-1])["frames"] == 3
+
+
+def test_output_piped_to_a_reader_that_leaves(start: Callable) -> None:
+    process = start("record", "--help")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    err = process.stderr.read()
+    assert "Traceback" not in err and "BrokenPipe" not in err
+    process.wait(timeout=30)
+    process.stdout = None
