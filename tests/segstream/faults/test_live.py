@@ -234,7 +234,7 @@ def test_video_and_playlist_on_a_web_server_are_read_whole(web) -> None:
     write_video(folder / "list.m3u8", 60, format="hls", container_options={"hls_time": "1"}, options={"g": "25"})
     with open_source(f"{url}/list.m3u8") as source:
         assert sum(1 for _ in source) == 60
-    with pytest.raises(SourceError, match="missing.mp4"):
+    with pytest.raises(SourceError, match=r"missing\.mp4"):
         open_source(f"{url}/missing.mp4")
 
 
