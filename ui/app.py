@@ -75,12 +75,14 @@ def make_application() -> QApplication:
     """The one QApplication of this process."""
     from PyQt6.QtWidgets import QApplication
 
-    present = QApplication.instance()
-    if isinstance(present, QApplication):
-        return present
-    application = QApplication(sys.argv[:1])
-    application.setApplicationName("segstream")
-    application.setDesktopFileName("segstream")
+    application = QApplication.instance()
+    if not isinstance(application, QApplication):
+        application = QApplication(sys.argv[:1])
+        application.setApplicationName("segstream")
+        application.setDesktopFileName("segstream")
+    style = application.style()
+    if style is None or style.name() != "fusion":  # every setStyle dresses all windows anew
+        application.setStyle("Fusion")
     return application
 
 

@@ -38,7 +38,7 @@ class Controls(QWidget):
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(10)
-        self._grid.setVerticalSpacing(6)
+        self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
         self.policy = self._combo("policy", [(_POLICY_TEXTS[name], name) for name in POLICIES])
         self.policy.chosen.connect(self._choose_policy)
@@ -81,6 +81,7 @@ class Controls(QWidget):
         combo.set_items(items)
         combo.setAccessibleName(name.capitalize())
         combo.setMinimumContentsLength(8)
+        combo.setPlaceholderText("…")
         return combo
 
     def _number(self) -> QLabel:

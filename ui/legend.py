@@ -122,10 +122,8 @@ class Legend(QWidget):
 
     def set_grid_note(self, grid: bool, dimmed: bool = True) -> None:
         """Say what the grid means."""
-        low = "Dimmed: at low resolution." if dimmed else "No outline: at low resolution."
-        self.note.setText(
-            f"White outline: block at high resolution. {low}" if grid else "The block grid is off (G shows it)."
-        )
+        low = "Dimmed: low resolution." if dimmed else "No outline: low resolution."
+        self.note.setText(f"White outline: high resolution. {low}" if grid else "The block grid is off (G shows it).")
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""

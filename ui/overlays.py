@@ -140,6 +140,7 @@ class KeysDialog(QDialog):
             grid = QGridLayout()
             grid.setHorizontalSpacing(18)
             grid.setVerticalSpacing(5)
+            grid.setColumnMinimumWidth(0, 92)
             grid.setColumnStretch(1, 1)
             for row, key in enumerate(item for item in KEYS if item.group == group):
                 cap = QLabel(key_of(key.action))

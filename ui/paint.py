@@ -112,11 +112,15 @@ def render(result: Result, palette: NDArray[np.uint8], look: Look) -> NDArray[np
     """
     height, width = result.labels.shape
     place = geometry.fit((width, height), (width, height))
-    pixels = np.zeros((height, width, 4), dtype=np.uint8)
-    image = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGB32)  # type: ignore[call-overload]
+    image = QImage(width, height, QImage.Format.Format_RGB32)
     painter = QPainter(image)
     Canvas(compose(look.request(result, palette, place))).paint(painter, place, look, max(1.0, height / 1080))
     painter.end()
+    bits = image.constBits()
+    if bits is None:
+        raise MemoryError(f"there is no memory for a picture of {width}x{height}")
+    bits.setsize(image.sizeInBytes())
+    pixels = np.frombuffer(bits, dtype=np.uint8).reshape(height, width, 4)  # B, G, R, unused
     return np.ascontiguousarray(pixels[..., 2::-1])
 
 

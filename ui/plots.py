@@ -11,7 +11,7 @@ from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayou
 from segstream.ui.measurements import LENGTH, Measurements
 from segstream.ui.theme import DARK, Theme
 
-_HEIGHT = 58
+_HEIGHT = 54
 
 
 class Tile(QFrame):
@@ -114,7 +114,7 @@ class CostPanel(QWidget):
             return
         self._drawn = measurements.version
         last = measurements.last
-        self.sentence.setText(measurements.sentence())
+        self.sentence.setText(measurements.sentence().replace(": ", ":\n"))
         if last is None:
             for tile in self._tiles:
                 tile.value.setText("–")
@@ -131,10 +131,9 @@ class CostPanel(QWidget):
         self.latency.value.setText(f"{sum(last.timings.values()):.0f} ms")
         self.stages.setText(
             " &nbsp; ".join(
-                f'<span style="color:{colour}">■</span>&nbsp;{name}&nbsp;{last.timings.get(name, 0.0):.1f}'
+                f'<span style="color:{colour}">■</span>&nbsp;{name}&nbsp;{_short(last.timings.get(name, 0.0))}'
                 for (name, colour) in zip(stages, stage_colours, strict=True)
             )
-            + " ms"
         )
         fps = measurements.series("fps")
         self.fps.draw([fps], [theme.live], float(fps.max(initial=1.0)))
@@ -144,3 +143,7 @@ class CostPanel(QWidget):
         dense = measurements.series("dense_gmacs")
         self.gmacs.draw([dense, measurements.series("gmacs")], [theme.dim, colours[1]], float(dense.max(initial=1e-3)))
         self.gmacs.value.setText(f"{last.gmacs:.1f} of {last.dense_gmacs:.1f}")
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= 10 else f"{milliseconds:.1f}"

@@ -35,7 +35,9 @@ CASES: dict[str, tuple[str, str, dict[str, object], str]] = {
     "viewer-2x": ("2560x1440", "2", {}, "play"),
     "statistics-2x": ("2560x1440", "2", {"view": "split"}, "statistics"),
 }
-_SECONDS = 6.0
+_SECONDS = 3.0  # at least
+_RESULTS = 60  # frames before the picture is taken
+_PATIENCE = 120.0
 
 
 def main(arguments: list[str]) -> int:
@@ -80,11 +82,14 @@ def take(name: str) -> int:
     window.setGeometry(screen.geometry())
     window.show()
     _act(window, action)
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end or (action == "play" and len(window.measurements) < 40):
+    start, acted = time.monotonic(), action in ("none", "play", "live", "error")
+    results = 0 if action in ("none", "error") else _RESULTS
+    while time.monotonic() - start < _SECONDS or (len(window.measurements) < results and _alive(start)):
         application.processEvents()
         time.sleep(0.005)
-        _act_late(window, action, end - time.monotonic())
+        if not acted and len(window.measurements) > results // 2:
+            acted = True
+            _act_late(window, action)
     picture = screen.grabWindow(0)
     picture.save(os.environ["SHOT"])
     window.close()
@@ -100,11 +105,11 @@ def _act(window: Window, action: str) -> None:
         window.open("lavfi:testsrc2=size=960x544:rate=25,realtime")
 
 
-def _act_late(window: Window, action: str, left: float) -> None:
-    late = left < 1.0 and not window.property("acted")
-    if not late:
-        return
-    window.setProperty("acted", True)
+def _alive(start: float) -> bool:
+    return time.monotonic() - start < _PATIENCE
+
+
+def _act_late(window: Window, action: str) -> None:
     if action == "keys":
         window.actions_.run("help")
     elif action == "statistics":

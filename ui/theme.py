@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from string import Template
 
 from PyQt6.QtGui import QColor, QPalette
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtWidgets import QWidget
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
 """)
 
 
-def apply(application: QApplication, name: str) -> Theme:
-    """Dress the whole application; returns the theme's colours."""
+def apply(window: QWidget, name: str) -> Theme:
+    """Dress a window and its dialogs; returns the theme's colours."""
     theme = THEMES[name]
     palette = QPalette()
     colours = {
@@ -149,8 +149,7 @@ def apply(application: QApplication, name: str) -> Theme:
     }
     for role, colour in colours.items():
         palette.setColor(role, QColor(colour))
-    application.setStyle("Fusion")
-    application.setPalette(palette)
+    window.setPalette(palette)
     values = {key: value for key, value in asdict(theme).items() if isinstance(value, str)}
-    application.setStyleSheet(_SHEET.substitute(values))
+    window.setStyleSheet(_SHEET.substitute(values))
     return theme

@@ -146,5 +146,7 @@ def live_text(playback: Playback) -> str:
     """The state of a live source in a few words."""
     if playback.connection != "connected":
         return playback.detail
-    dropped = f", {playback.dropped} dropped" if playback.dropped else ", none dropped"
-    return f"{playback.latency_ms:.0f} ms behind{dropped}"
+    if not playback.latency_ms:
+        return ""
+    dropped = f"{playback.dropped} dropped" if playback.dropped else "none dropped"
+    return f"{playback.latency_ms:.0f} ms behind, {dropped}"

@@ -219,7 +219,7 @@ class Window(QMainWindow):
         if "theme" in names:
             self._apply_theme()
         if "panel" in names:
-            self.side.setVisible(settings.panel and not self.isFullScreen())
+            self._show_side()
         if "recent" in names:
             self._show_recent()
         if "message" in names:
@@ -240,7 +240,6 @@ class Window(QMainWindow):
         self._show_classes()
         self._show_recent()
         self._show_page()
-        self.side.setVisible(settings.panel)
         self.transport.show_settings(settings)
         self.transport.show_playback(playback)
         self.side.controls.show_settings(settings, playback)
@@ -267,15 +266,18 @@ class Window(QMainWindow):
         self.picture.set_note(note)
         self.stack.setCurrentWidget(self.welcome if empty else self.picture)
         self.transport.setVisible(not empty)
+        self._show_side()
         self.setWindowTitle(
             f"{playback.source.name} – segstream" if playback.source.name and not empty else "segstream"
         )
 
+    def _show_side(self) -> None:
+        """The side panel has nothing to say beside the welcome page, and would take from a full screen."""
+        watching = self.stack.currentWidget() is self.picture
+        self.side.setVisible(self.state.settings.panel and watching and not self.isFullScreen())
+
     def _apply_theme(self) -> None:
-        application = QApplication.instance()
-        if not isinstance(application, QApplication):
-            return
-        colours = theme.apply(application, self.state.settings.theme)
+        colours = theme.apply(self, self.state.settings.theme)
         self.picture.background = QColor(colours.canvas)
         for part in (self.welcome, self.transport, self.side):
             part.set_theme(colours)
@@ -286,9 +288,8 @@ class Window(QMainWindow):
 
     def toggle_full_screen(self) -> None:
         """Fill the screen with the picture, or come back."""
-        full = not self.isFullScreen()
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
-        self.side.setVisible(self.state.settings.panel and not full)
+        self._show_side()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         super().resizeEvent(event)

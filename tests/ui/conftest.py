@@ -56,6 +56,7 @@ def make_window(qtbot: Any, home: Path) -> Iterator[Callable[..., Any]]:
 
     def new(source_options: Any = None, **settings: Any) -> Any:
         settings = {"model": "untrained-rn18", "device": "cpu", **settings}
+        windows[:] = [window for window in windows if not window.closed]
         window = make(Settings().changed(**settings), source_options, SIZE, None, home)
         windows.append(window)
         window.resize(1000, 640)
