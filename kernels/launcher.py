@@ -91,8 +91,10 @@ def launch(
     codes = signatures(file)[name]
     if len(codes) != len(arguments):
         raise TypeError(f"kernel {name} takes {len(codes)} arguments, not {len(arguments)}")
-    if 0 in grid:
-        return
+    if min(grid) <= 0:
+        if 0 in grid:
+            return
+        raise ValueError(f"kernel {name} cannot be launched with a grid of {grid}")
     values = [_value(argument) for argument in arguments]
     macros = {"SCALAR": SCALARS[scalar], "VEC": str(vec), **(defines or {})}
     device = next(argument.device for argument in arguments if isinstance(argument, Tensor))

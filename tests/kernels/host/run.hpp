@@ -10,7 +10,6 @@
 #include "cuda_fp16.h"
 
 uint3_ threadIdx, blockIdx, blockDim, gridDim;
-alignas(1024) unsigned char host_shared[256 * 1024];
 
 struct Fibre {
   ucontext_t context;

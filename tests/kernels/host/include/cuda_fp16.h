@@ -17,13 +17,17 @@ void host_barrier(int scope);  // 0: the threads of a block, 1: of a warp
 #define __restrict__
 #define __launch_bounds__(...)
 #define __shared__ static
-#define DYNAMIC_SHARED(name) extern unsigned char name[]
+#define __align__(n) __attribute__((aligned(n)))
 
-extern unsigned char host_shared[];
 inline void __syncthreads() { host_barrier(0); }
 inline void __syncwarp() { host_barrier(1); }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
+inline int atomicMax(int* at, int value) {
+  const int old = *at;
+  *at = max(old, value);
+  return old;
+}
 template <typename T>
 inline T __ldg(const T* p) {
   return *p;

@@ -1,0 +1,125 @@
+// The end of the network: batch norm, ReLU and the 1x1 layer of the classes; then the class of every frame pixel.
+#include <mma.h>
+
+#include "common.cuh"
+
+using namespace nvcuda;
+
+constexpr int ROWS = 128;       // rows a block of threads computes
+constexpr int DEPTH = 128;      // channels of the decoder at most
+constexpr int COLUMNS = 32;     // classes a pass computes
+constexpr int A_PITCH = DEPTH + 8, B_PITCH = COLUMNS + 8, STAGE_PITCH = 20;
+
+// relu(x * scale + shift) @ weights + bias. Launch: 256 threads, blockIdx.x = group of rows, blockIdx.y = group of classes.
+KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple of 16, at most 128
+                    const float* scale,     // [depth]
+                    const float* shift,     // [depth]
+                    const __half* weights,  // [depth, columns], columns a multiple of 32
+                    const float* bias,      // [columns]
+                    __half* out,            // [rows, columns]
+                    int rows, int depth, int columns) {
+  __shared__ __align__(128) __half a_rows[ROWS * A_PITCH];
+  __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
+  const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS, groups = depth / 8;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int i = threadIdx.x; i < ROWS * groups; i += blockDim.x) {
+    const int row = i / groups, c = i % groups * 8;
+    Pack<__half, 8> pack;
+    if (first + row < rows) pack = *reinterpret_cast<const Pack<__half, 8>*>(x + (long long)(first + row) * depth + c);
+    for (int k = 0; k < 8; k++) {
+      const float value = first + row < rows ? __half2float(pack.v[k]) * scale[c + k] + shift[c + k] : 0.f;
+      pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
+    }
+    *reinterpret_cast<Pack<__half, 8>*>(a_rows + row * A_PITCH + c) = pack;
+  }
+  for (int i = threadIdx.x; i < depth * COLUMNS / 8; i += blockDim.x) {
+    const int k = i / (COLUMNS / 8), n = i % (COLUMNS / 8) * 8;
+    *reinterpret_cast<Pack<__half, 8>*>(b_rows + k * B_PITCH + n) =
+        *reinterpret_cast<const Pack<__half, 8>*>(weights + (long long)k * columns + first_column + n);
+  }
+  __syncthreads();
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[COLUMNS / 16];
+#pragma unroll
+  for (int n = 0; n < COLUMNS / 16; n++) wmma::fill_fragment(sums[n], 0.f);
+  for (int k = 0; k < depth / 16; k++) {
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a;
+    wmma::load_matrix_sync(a, a_rows + warp * 16 * A_PITCH + k * 16, A_PITCH);
+#pragma unroll
+    for (int n = 0; n < COLUMNS / 16; n++) {
+      wmma::fragment<wmma::matrix_b, 16, 16, 16, __half, wmma::row_major> b;
+      wmma::load_matrix_sync(b, b_rows + k * 16 * B_PITCH + n * 16, B_PITCH);
+      wmma::mma_sync(sums[n], a, b, sums[n]);
+    }
+  }
+  __syncthreads();
+  float* stage = reinterpret_cast<float*>(a_rows) + warp * 16 * STAGE_PITCH;
+#pragma unroll
+  for (int n = 0; n < COLUMNS / 16; n++) {
+    wmma::store_matrix_sync(stage, sums[n], STAGE_PITCH, wmma::mem_row_major);
+    __syncwarp();
+    const int row = first + warp * 16 + lane / 2, c = first_column + n * 16 + lane % 2 * 8;
+    Pack<__half, 8> pack;
+    for (int i = 0; i < 8; i++)
+      pack.v[i] = __float2half_rn(stage[lane / 2 * STAGE_PITCH + lane % 2 * 8 + i] + bias[c + i]);
+    if (row < rows) *reinterpret_cast<Pack<__half, 8>*>(out + (long long)row * columns + c) = pack;
+    __syncwarp();
+  }
+}
+
+// The class of every pixel of the frame: logits enlarged bilinearly from the content, then the largest.
+// Launch: one thread for `RUN` neighbouring pixels of a row; blockIdx.y = row.
+constexpr int RUN = 4;
+
+KERNEL frame_labels(const __half* logits,   // [canvas rows, pitch, columns]
+                    unsigned char* labels,  // [height, width]
+                    int height, int width, int content_h, int content_w, int pitch, int columns, int classes) {
+  // Runs start at 4k + 2 (-2 first), so that at an enlargement by four all pixels of a run lie between two logits.
+  const int first = (blockIdx.x * blockDim.x + threadIdx.x) * RUN - RUN / 2, y = blockIdx.y;
+  if (first >= width) return;
+  const float fy = fmaxf((y + 0.5f) * content_h / height - 0.5f, 0.f);
+  const int y0 = min((int)fy, content_h - 1), y1 = min(y0 + 1, content_h - 1);
+  const float wy = fy - y0;
+  int x0[RUN], x1[RUN];
+  float wx[RUN], most[RUN];
+  int best[RUN];
+  bool together = true;
+#pragma unroll
+  for (int i = 0; i < RUN; i++) {
+    const int x = clamp(first + i, 0, width - 1);
+    const float fx = fmaxf((x + 0.5f) * content_w / width - 0.5f, 0.f);
+    x0[i] = min((int)fx, content_w - 1);
+    x1[i] = min(x0[i] + 1, content_w - 1);
+    wx[i] = fx - x0[i];
+    most[i] = -3.0e38f;
+    best[i] = 0;
+    together = together && x0[i] == x0[0];
+  }
+  const __half* top = logits + (long long)y0 * pitch * columns;
+  const __half* bottom = logits + (long long)y1 * pitch * columns;
+  using Eight = Pack<__half, 8>;
+  for (int c = 0; c < classes; c += 8) {
+    float left[8], right[8];
+#pragma unroll
+    for (int i = 0; i < RUN; i++) {
+      if (i == 0 || !together) {
+        const Eight a = *reinterpret_cast<const Eight*>(top + (long long)x0[i] * columns + c);
+        const Eight b = *reinterpret_cast<const Eight*>(top + (long long)x1[i] * columns + c);
+        const Eight d = *reinterpret_cast<const Eight*>(bottom + (long long)x0[i] * columns + c);
+        const Eight e = *reinterpret_cast<const Eight*>(bottom + (long long)x1[i] * columns + c);
+#pragma unroll
+        for (int k = 0; k < 8; k++) {
+          left[k] = __half2float(a.v[k]) + wy * (__half2float(d.v[k]) - __half2float(a.v[k]));
+          right[k] = __half2float(b.v[k]) + wy * (__half2float(e.v[k]) - __half2float(b.v[k]));
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+        const float value = left[k] + wx[i] * (right[k] - left[k]);
+        if (c + k < classes && value > most[i]) most[i] = value, best[i] = c + k;
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < RUN; i++)
+    if (first + i >= 0 && first + i < width) labels[(long long)y * width + first + i] = (unsigned char)best[i];
+}

@@ -1,0 +1,224 @@
+"""Everything between the convolutions, as launches of the kernels of kernels/{stem,glue,spp,labels}.cu."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segstream.engines.cuda_weights import Norm, Pyramid, Weights
+from segstream.kernels.launcher import Argument, launch
+from segstream.kernels.ops import EDGES, THREADS
+from segstream.models.swiftnet import POOL_GRIDS
+
+STEM_BLOCKS = 132 * 4  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the features lie: as tiles of a grid, or dense (`whole`: one tile as large as the picture).
+
+    Attributes:
+        blocks, tiles: the tables of `segstream.kernels.ops`; for a whole picture blocks [[[0]]] and tiles [0].
+        rows, columns: shape of `blocks`.
+        n_tiles: number of tiles.
+        side: height and width of a tile in pixels of the network input at its own resolution.
+        fine: whether the finest resolution present is the network's full one (some block is high).
+        seamless: whether enlarging looks over borders of blocks.
+        whole: dense.
+    """
+
+    blocks: Tensor
+    tiles: Tensor
+    rows: int
+    columns: int
+    n_tiles: int
+    side: tuple[int, int]
+    fine: bool
+    seamless: bool
+    whole: bool
+
+    def at(self, stride: int) -> tuple[int, int]:
+        """Sides of a tile at a stride of the network."""
+        return self.side[0] // stride, self.side[1] // stride
+
+    def arguments(self, side: tuple[int, int]) -> list[Argument]:
+        return [self.blocks, self.tiles, self.rows, self.columns, *side]
+
+    @property
+    def pad(self) -> int:
+        """Padding of tiles before a 3x3 layer; the dense network leaves it to the convolution."""
+        return 0 if self.whole else 1
+
+    @property
+    def local(self) -> bool:
+        """Tiles of a network that treats each block by itself where it enlarges, as the authors' do."""
+        return not self.seamless and not self.whole
+
+    @property
+    def edge(self) -> int:
+        return EDGES["replicate" if self.seamless else "block"]
+
+
+def dense_layout(network: tuple[int, int], device: torch.device) -> Layout:
+    """The layout of the dense network for an input of this height and width."""
+    zero = torch.zeros(1, dtype=torch.int32, device=device)
+    return Layout(zero.view(1, 1, 1), zero, 1, 1, 1, network, fine=False, seamless=True, whole=True)
+
+
+def tiles_of(x: Tensor) -> Tensor:
+    """Rows [T, h, w, C] as [T, C, h, w], channels last."""
+    return x.permute(0, 3, 1, 2)
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """[T, C, h, w], channels last, as [T, h, w, C]."""
+    return x.permute(0, 2, 3, 1)
+
+
+def grid_for(pixels: int, channels: int, count: int, vec: int = 8) -> tuple[int, int]:
+    return -(-pixels * (channels // vec) // THREADS), count
+
+
+def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """uint8 [h, w, 3] -> ReLU of the stem, [T, q, q, 64] at stride 2."""
+    oh, ow = layout.at(2)
+    out = torch.empty(layout.n_tiles, oh, ow, 64, dtype=torch.float16, device=frame.device)
+    steps = layout.n_tiles * (oh // 16) * (ow // 16)
+    height, width, _ = frame.shape
+    arguments: list[Argument] = [frame, norm, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
+    arguments += [height, width, layout.n_tiles, int(layout.whole)]
+    launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments)
+    return out
+
+
+def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Max pooling to stride 4: [T, 2q, 2q, C] -> [T, q, q, C] and the same padded."""
+    (qh, qw), c, p, t = layout.at(4), x.shape[-1], layout.pad, layout.n_tiles
+    pooled = x.new_empty(t, qh, qw, c)
+    padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c) if p else pooled
+    grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
+    launch("glue.cu", "pool_pad", grid, THREADS, [x, pooled, padded, *layout.arguments((qh, qw)), c, p])
+    return pooled, padded
+
+
+def features(
+    x: Tensor, layout: Layout, *, pad: bool, even: bool = False, norm: Norm | None = None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What the next layers need of x [T, q, q, C]: padded, every second pixel, relu(norm(x)); None what is not asked for.
+
+    The dense network's convolutions pad by themselves: there `padded` is x.
+    """
+    t, qh, qw, c = x.shape
+    p = layout.pad if pad else 0
+    padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c) if p else None
+    subset = x.new_empty(t, qh // 2, qw // 2, c) if even else None
+    activated = torch.empty_like(x) if norm else None
+    if padded is not None or even or norm:
+        outputs: list[Argument] = [
+            padded,
+            subset,
+            activated,
+            norm.scale if norm else None,
+            norm.shift if norm else None,
+        ]
+        grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
+        launch("glue.cu", "pad_features", grid, THREADS, [x, *outputs, *layout.arguments((qh, qw)), c, p])
+    return x if padded is None else padded, subset, activated
+
+
+def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
+    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]."""
+    t, qh, qw, c = skip.shape
+    p = layout.pad
+    padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
+    grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
+    arguments: list[Argument] = [
+        x,
+        skip,
+        padded,
+        norm.scale,
+        norm.shift,
+        *layout.arguments((qh, qw)),
+        c,
+        p,
+        layout.edge,
+    ]
+    launch("glue.cu", "enlarge_add", grid, THREADS, arguments)
+    return padded
+
+
+def pool_columns(layout: Layout, side: tuple[int, int]) -> list[int]:
+    """Columns of the pyramid's levels, by the shape of the canvas."""
+    height, width = layout.rows * side[0], layout.columns * side[1]
+    return [max(1, round(rows * width / height)) for rows in POOL_GRIDS]
+
+
+def pyramid_input(x: Tensor, weights: Pyramid, layout: Layout) -> Tensor:
+    """relu(norm(concat(x, pooled levels enlarged))): [T, q, q, C] -> [T, q, q, padded width]."""
+    t, qh, qw, c = x.shape
+    columns = pool_columns(layout, (qh, qw))
+    cells = sum(rows * n for rows, n in zip(POOL_GRIDS, columns, strict=True))
+    width, total, fine = weights.level.shape[-1], weights.fuse.shape[0], int(layout.fine)
+    pooled = torch.empty(cells, width, dtype=torch.float32, device=x.device)
+    arguments: list[Argument] = [x, weights.level_norm.scale, weights.level_norm.shift, weights.level, pooled]
+    arguments += [layout.blocks, layout.rows, layout.columns, qh, qw, c, width, fine, *columns]
+    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments)
+    out = x.new_empty(t, qh, qw, total)
+    arguments = [x, pooled, weights.fuse_norm.scale, weights.fuse_norm.shift, out]
+    arguments += [*layout.arguments((qh, qw)), c, width, total, fine, *columns]
+    launch("spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments)
+    return out
+
+
+def class_logits(x: Tensor, weights: Weights) -> Tensor:
+    """The last layer: [T, q, q, C] -> [T, q, q, padded classes]."""
+    t, qh, qw, c = x.shape
+    rows, columns = t * qh * qw, weights.classes.shape[1]
+    out = x.new_empty(t, qh, qw, columns)
+    arguments: list[Argument] = [x, weights.class_norm.scale, weights.class_norm.shift, weights.classes]
+    arguments += [weights.class_bias, out, rows, c, columns]
+    launch("labels.cu", "class_logits", (-(-rows // 128), columns // 32), 256, arguments)
+    return out
+
+
+def combine(x: Tensor, layout: Layout) -> Tensor:
+    """BlockCombine of one image: [T, q, q, C] -> [GH*2q, GW*2q, C]."""
+    _, qh, qw, c = x.shape
+    if layout.whole:
+        return x[0]
+    out = x.new_empty(2 * layout.rows * qh, 2 * layout.columns * qw, c)
+    grid = grid_for(2 * layout.columns * qw, c, out.shape[0])
+    launch("blocks.cu", "block_combine", grid, THREADS, [x, out, *layout.arguments((qh, qw)), c, layout.edge])
+    return out
+
+
+def sample(x: Tensor, layout: Layout) -> Tensor:
+    """BlockSample of one image's features: [GH*2q, GW*2q, C] -> [T, q, q, C]."""
+    height, width, c = x.shape
+    qh, qw = height // (2 * layout.rows), width // (2 * layout.columns)
+    out = x.new_empty(layout.n_tiles, qh, qw, c)
+    arguments: list[Argument] = [x, out, *layout.arguments((qh, qw)), c, 0, 0, 1, width * c, c]
+    launch("blocks.cu", "block_sample", grid_for(qh * qw, c, layout.n_tiles), THREADS, arguments)
+    return out
+
+
+def frame_labels(logits: Tensor, out: Tensor, content: tuple[int, int], n_classes: int) -> None:
+    """Class of every pixel of the frame: logits [h, w, padded classes] of stride 4 -> uint8 [H, W]."""
+    height, width = out.shape
+    _, pitch, columns = logits.shape
+    runs = (width + 2 + 3) // 4
+    grid = ((runs + 127) // 128, height)
+    arguments: list[Argument] = [
+        logits,
+        out,
+        height,
+        width,
+        content[0] // 4,
+        content[1] // 4,
+        pitch,
+        columns,
+        n_classes,
+    ]
+    launch("labels.cu", "frame_labels", grid, 128, arguments)

@@ -1,0 +1,174 @@
+"""The CUDA engine's network against the plain one in float32 on the same weights.
+
+Each test runs twice: on a GPU (mark cuda), and with the kernels compiled as C++ on the CPU, at a small size. Logits lie
+within 1e-2 of the reference relative to their norm: half precision through some thirty layers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from segstream.blocks import Grid
+from segstream.engines import cuda_glue as glue
+from segstream.engines.cuda_network import run
+from segstream.engines.cuda_policy import frame_norm, policy_scores
+from segstream.engines.cuda_weights import pack, pack_policy
+from segstream.engines.torch_engine import to_labels
+from segstream.geometry import Geometry, fit, to_input
+from segstream.kernels import launcher
+from segstream.kernels.ops import grid_tables
+from segstream.models.policy_net import PolicyNet
+from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from segstream.models.swiftnet import SwiftNet
+
+HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    spec = importlib.util.spec_from_file_location("host_backend", HOST)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    launcher.set_host_backend(module.HostBackend(tmp_path_factory.mktemp("host")))
+    yield
+    launcher.set_host_backend(None)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    if request.param == "cpu":
+        request.getfixturevalue("host")
+    else:
+        reason = launcher.problem()
+        if reason:
+            pytest.skip(reason)
+    return torch.device(request.param)
+
+
+def make_network(encoder: str, seamless: bool = True, classes: int = 19) -> SwiftNet:
+    """A network whose batch norms are not the identity."""
+    torch.manual_seed(3)
+    network = SwiftNet(encoder, classes, seamless=seamless).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in ((module.running_var, 0.5, 1.5), (module.weight.data, 0.5, 1.5)):
+                assert tensor is not None
+                tensor.uniform_(low, high)
+            for tensor in (module.running_mean, module.bias.data):
+                assert tensor is not None
+                tensor.normal_(0, 0.1)
+    return network
+
+
+def make_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture with smooth and busy parts, uint8 [H, W, 3]."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    smooth = np.stack([120 + 100 * np.sin(x / 37 + k) * np.cos(y / 23 - k) for k in range(3)], -1)
+    noise = generator.normal(0, 40, (height, width, 3)) * (x > width // 2)[..., None]
+    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+
+
+def make_grid(rows: int, columns: int, share: float, block: int, seed: int = 1) -> Grid:
+    generator = torch.Generator().manual_seed(seed)
+    high = torch.zeros(rows * columns, dtype=torch.bool)
+    high[torch.randperm(rows * columns, generator=generator)[: round(share * rows * columns)]] = True
+    return Grid(high.view(1, rows, columns), block)
+
+
+def layout_of(grid: Grid, device: torch.device, seamless: bool) -> glue.Layout:
+    blocks, tiles = grid_tables(grid.high.to(device), grid.place.to(device), grid.n_high)
+    _, rows, columns = grid.shape
+    side = grid.block // 2
+    return glue.Layout(
+        blocks, tiles, rows, columns, grid.n_tiles, (side, side), fine=grid.n_high > 0, seamless=seamless, whole=False
+    )
+
+
+def engine_logits(
+    network: SwiftNet, image: np.ndarray, geometry: Geometry, grid: Grid | None, device: torch.device
+) -> Tensor:
+    weights = pack(network, device)
+    norm = frame_norm(IMAGENET_MEAN, IMAGENET_STD, device)
+    frame = torch.from_numpy(image).to(device)
+    layout = glue.dense_layout(geometry.network, device) if grid is None else layout_of(grid, device, network.seamless)
+    logits = run(frame, norm, weights, layout)
+    labels = torch.full(geometry.frame, 255, dtype=torch.uint8, device=device)
+    glue.frame_labels(logits, labels, geometry.content, weights.n_classes)
+    logits = logits[..., : weights.n_classes].permute(2, 0, 1)[None].float().cpu()
+    assert torch.equal(labels.cpu(), torch.from_numpy(to_labels(logits, geometry))), "labels do not follow from logits"
+    return logits
+
+
+def compare(network: SwiftNet, image: np.ndarray, block: int, share: float | None, device: torch.device) -> None:
+    height, width = image.shape[:2]
+    geometry = fit((height, width), (width, height), block, exact=True)
+    grid = None if share is None else make_grid(geometry.rows, geometry.columns, share, block)
+    with torch.inference_mode():
+        expected = network(to_input(image, geometry, IMAGENET_MEAN, IMAGENET_STD), grid)
+        got = engine_logits(network, image, geometry, grid, device)
+    error = float((got - expected).norm() / expected.norm())
+    assert error < 1e-2
+    equal = (to_labels(got, geometry) == to_labels(expected, geometry)).mean()
+    print(f"share {share} block {block} {width}x{height}: relative error {error:.2e}, equal labels {equal:.4%}")
+    assert equal > 0.97  # random weights leave many near ties; trained ones are held to 99.5 % on real frames
+
+
+@pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
+def test_resnet18(device: torch.device, share: float | None) -> None:
+    compare(make_network("resnet18"), make_image(128, 192), 64, share, device)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_block_local_interpolation(device: torch.device, share: float) -> None:
+    compare(make_network("resnet18", seamless=False), make_image(128, 128), 64, share, device)
+
+
+def test_frames_that_do_not_fill_the_blocks(device: torch.device) -> None:
+    compare(make_network("resnet18", classes=40), make_image(100, 148), 64, 0.5, device)
+
+
+def test_blocks_of_128(device: torch.device) -> None:
+    compare(make_network("resnet18"), make_image(128, 256), 128, 0.5, device)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("height", "width", "block"), [(720, 1280, 128), (1024, 2048, 128), (360, 480, 64)])
+def test_full_sizes(share: float | None, height: int, width: int, block: int) -> None:
+    reason = launcher.problem()
+    if reason:
+        pytest.skip(reason)
+    compare(make_network("resnet18"), make_image(height, width), block, share, torch.device("cuda"))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("share", [None, 0.4])
+def test_resnet50(share: float | None) -> None:
+    reason = launcher.problem()
+    if reason:
+        pytest.skip(reason)
+    compare(make_network("resnet50"), make_image(256, 384), 128, share, torch.device("cuda"))
+
+
+def test_policy(device: torch.device) -> None:
+    torch.manual_seed(5)
+    policy = PolicyNet(16).eval()
+    geometry = fit((120, 180), (180, 120), 64, exact=True)
+    image = make_image(120, 180)
+    with torch.inference_mode():
+        expected = policy(to_input(image, geometry, IMAGENET_MEAN, IMAGENET_STD), 64).sigmoid()[0]
+        norm = frame_norm(IMAGENET_MEAN, IMAGENET_STD, device)
+        scores = policy_scores(torch.from_numpy(image).to(device), norm, pack_policy(policy, device), geometry)
+    torch.testing.assert_close(scores.cpu(), expected, rtol=0, atol=3e-3)
