@@ -218,6 +218,8 @@ def _car_end(
     for tyre in (-1, 1):
         a = u(x + tyre * (half - 0.13), z)
         brush.box(a - 0.12 * m, v(0.4, z), a + 0.12 * m, v(0.0, z), (22, 22, 24))
+    deck = ((left, v(belt, z)), (right, v(belt, z)), (u(x + half, glass0), v(belt, glass0)))
+    brush.shape((*deck, (u(x - half, glass0), v(belt, glass0))), paint, 1.05)
     brush.box(left, v(belt, z), right, v(0.25, z), paint, 0.96)
     brush.box(left, v(belt, z), right, v(belt - 0.1, z), paint, 1.1)
     brush.box(left, v(0.48, z), right, v(0.22, z), paint, 0.6)
