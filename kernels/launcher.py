@@ -41,7 +41,7 @@ _lock = threading.Lock()
 
 
 def set_host_backend(backend: Backend | None) -> None:
-    """Run kernels whose tensors are on the CPU by `backend`, as the tests do to check index arithmetic without a GPU."""
+    """Run kernels whose tensors are on the CPU by `backend`, as the tests do to check them without a GPU."""
     _host[:] = [backend] if backend else []
 
 

@@ -268,13 +268,13 @@ def _(x: Tensor, blocks: Tensor, tiles: Tensor, edge: int = 1) -> Tensor:
 @torch.library.custom_op("segstream::block_combine_backward", mutates_args=())
 def block_combine_backward(grad: Tensor, blocks: Tensor, tiles: Tensor, edge: int) -> Tensor:
     """Gradient of BlockCombine: [N, C, GH*2q, GW*2q] -> [T, C, q, q]."""
-    n, gh, gw = blocks.shape
+    _, _, gw = blocks.shape
     c, q, t = grad.shape[1], grad.shape[-1] // (2 * gw), tiles.numel()
     first_low = 4 * ((t - blocks.numel()) // 3)
     rows = rows_of(grad)
     padded = rows.new_empty(t - first_low, q + 2, q + 2, c)
     out = rows.new_empty(t, q, q, c)
-    common = [blocks, tiles, gh, gw, q, q, c]
+    common = [blocks, tiles, *blocks.shape[1:], q, q, c]
     run("enlarge_backward", (q + 2) ** 2, t - first_low, c, [rows, padded], [*common, 1, first_low])
     run("block_pad_backward", q * q, t, c, [padded, rows, out], [*common, 1, edge, first_low])
     return as_tiles(out)

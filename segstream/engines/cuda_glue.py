@@ -106,7 +106,7 @@ def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
 def features(
     x: Tensor, layout: Layout, *, pad: bool, even: bool = False, norm: Norm | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """What the next layers need of x [T, q, q, C]: padded, every second pixel, relu(norm(x)); None what is not asked for.
+    """What the next layers need of x [T, q, q, C]: padded, every second pixel, relu(norm(x)); None if not asked for.
 
     The dense network's convolutions pad by themselves: there `padded` is x.
     """

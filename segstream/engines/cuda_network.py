@@ -1,4 +1,4 @@
-"""SwiftNet on uniform tiles (or dense) as the CUDA engine runs it: library convolutions, our kernels for all between."""
+"""SwiftNet on uniform tiles (or dense) for the CUDA engine: library convolutions, our kernels for the rest."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def residual(x: Tensor, padded: Tensor, even: Tensor | None, block: Block, layou
 def pyramid(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
     """Spatial pyramid pooling on relu(norm(features)): [T, q, q, C] -> [T, q, q, width].
 
-    Block-local networks take the bare features instead: as the authors do, everything is combined, run dense and sampled.
+    Block-local networks take the bare features instead: as the authors do, all is combined, run dense and sampled.
     """
     if layout.local:
         dense = glue.combine(x, layout)

@@ -44,7 +44,7 @@ def same(got: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(got.cpu().float(), expected.float(), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-def against_twin(kernel, plain, x: Tensor, device: torch.device) -> None:  # noqa: ANN001
+def against_twin(kernel, plain, x: Tensor, device: torch.device) -> None:
     """Forward and backward of `kernel` on the device in x's type against `plain` on the CPU in float32."""
     wide = x.float().clone().requires_grad_()
     expected = plain(wide)

@@ -61,7 +61,10 @@ def wrapper(file: str) -> str:
     """C++ that includes a .cu file and has a function to run each of its kernels."""
     lines = ['#include "run.hpp"', f'#include "{file}"']
     lines += [
-        "struct Pointer { const void* p; template <typename T> operator T*() const { return (T*)const_cast<void*>(p); } };"
+        "struct Pointer {",
+        "  const void* p;",
+        "  template <typename T> operator T*() const { return (T*)const_cast<void*>(p); }",
+        "};",
     ]
     for name, codes in signatures(file).items():
         arguments = ", ".join(f"{C_TYPES[code][0]} a{i}" for i, code in enumerate(codes))

@@ -37,7 +37,7 @@ def test_without_a_gpu_the_engine_says_what_to_do() -> None:
 
 
 @pytest.fixture(scope="module")
-def engines():  # noqa: ANN201
+def engines():
     reason = launcher.problem()
     if reason:
         pytest.skip(reason)
@@ -63,7 +63,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(128, 192, (192, 128)), (100, 151, (320, 200)), (333, 500, (250, 167))]
 )
-def test_infer_equals_the_plain_engine(engines, policy: str, height: int, width: int, size: tuple[int, int]) -> None:  # noqa: ANN001
+def test_infer_equals_the_plain_engine(engines, policy: str, height: int, width: int, size: tuple[int, int]) -> None:
     cuda, plain = engines
     image = picture(height, width)
     geometry = fit((height, width), size, 64, exact=True)
@@ -79,7 +79,7 @@ def test_infer_equals_the_plain_engine(engines, policy: str, height: int, width:
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("budget", [0.0, 0.1, 0.33, 1.0])
-def test_the_budget_holds(engines, budget: float) -> None:  # noqa: ANN001
+def test_the_budget_holds(engines, budget: float) -> None:
     cuda, _ = engines
     geometry = fit((256, 384), (384, 256), 64, exact=True)
     output = cuda.infer(picture(256, 384), geometry, Choice("random", 0.0, budget))
@@ -87,7 +87,7 @@ def test_the_budget_holds(engines, budget: float) -> None:  # noqa: ANN001
 
 
 @pytest.mark.cuda
-def test_two_frames_under_way_do_not_mix(engines) -> None:  # noqa: ANN001
+def test_two_frames_under_way_do_not_mix(engines) -> None:
     cuda, _ = engines
     geometry = fit((256, 384), (384, 256), 64, exact=True)
     images = [picture(256, 384, seed) for seed in range(6)]
@@ -103,7 +103,7 @@ def test_two_frames_under_way_do_not_mix(engines) -> None:  # noqa: ANN001
 
 
 @pytest.mark.cuda
-def test_frame_sizes_may_change(engines) -> None:  # noqa: ANN001
+def test_frame_sizes_may_change(engines) -> None:
     cuda, _ = engines
     first = None
     for height, width in [(128, 192), (192, 128), (64, 64), (256, 128), (128, 192)]:
@@ -115,7 +115,7 @@ def test_frame_sizes_may_change(engines) -> None:  # noqa: ANN001
 
 
 @pytest.mark.cuda
-def test_too_large_a_frame_is_one_sentence_and_the_engine_goes_on(engines) -> None:  # noqa: ANN001
+def test_too_large_a_frame_is_one_sentence_and_the_engine_goes_on(engines) -> None:
     cuda, _ = engines
     held = torch.empty(int(torch.cuda.mem_get_info()[0] * 0.97), dtype=torch.uint8, device="cuda")
     geometry = fit((4096, 8192), (8192, 4096), 64, exact=True)
@@ -129,7 +129,7 @@ def test_too_large_a_frame_is_one_sentence_and_the_engine_goes_on(engines) -> No
 
 
 @pytest.mark.cuda
-def test_a_damaged_cache_repairs_itself(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_a_damaged_cache_repairs_itself(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = launcher.problem()
     if reason:
         pytest.skip(reason)

@@ -1,0 +1,229 @@
+"""Timing on a GPU: the dense network by torch, eager and compiled, against SegBlocks by the CUDA engine."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from segstream.bench_rows import BenchRow
+from segstream.engines.base import Choice
+from segstream.engines.cuda import CudaEngine
+from segstream.engines.cuda_graphs import FrameGraphs, capture
+from segstream.flops import Costs, measure
+from segstream.geometry import Geometry, fit, to_input
+from segstream.models.files import Model
+from segstream.scenes import render
+
+Progress = Callable[[str, int, int], None]
+Runner = Callable[[], object]
+REPEATS = 20  # runs between two events
+
+
+def rows(
+    model: Model,
+    size: tuple[int, int],
+    block: int,
+    shares: Sequence[float],
+    rounds: int,
+    device: str,
+    progress: Progress,
+) -> list[BenchRow]:
+    """Rows of `segstream bench` on a GPU: medians over CUDA events, all rows taking turns in one run.
+
+    A network row is from the frame on the device (for torch, the normalised image in half precision) to logits at
+    stride 4, for given blocks. A "whole frame" row is from the frame in host memory to the class map in host memory,
+    policy included, one frame after the other.
+
+    Args:
+        model: the model.
+        size: width and height of the network input, whole blocks.
+        block: side of a block in pixels.
+        shares: shares of high blocks to time, 0..1.
+        rounds: times each row is measured.
+        device: "cuda", "cuda:N" or "auto".
+        progress: called with what is going on, steps done and steps in all.
+    """
+    wide, tall = size
+    geometry = fit((tall, wide), size, block, exact=True)
+    image, _ = render(0, wide, tall)
+    engine = CudaEngine(model, "cuda" if device == "auto" else device)
+    costs = measure(model, block)
+    total = geometry.rows * geometry.columns
+    with torch.cuda.device(engine.device), torch.inference_mode():
+        progress("compiling the dense network", 0, 1)
+        entries = dense_runners(model, image, geometry, engine)
+        dense = len(entries)
+        graphs = engine.frame_graphs(geometry)
+        for share in shares:
+            n_high = math.ceil(share * total - 1e-6)
+            progress(f"capturing {n_high} high blocks", 0, 1)
+            runner, megabytes = network_runner(engine, graphs, n_high)
+            entries.append(("SegBlocks, network", engine.name, runner, n_high, megabytes))
+        times = take_turns([entry[2] for entry in entries], engine, rounds, progress)
+        taken = [median(each) for each in times]
+        fastest = min(range(dense), key=lambda i: taken[i])
+        found = []
+        for (name, kind, _, n_high, megabytes), ms, each in zip(entries, taken, times, strict=True):
+            ratio = median(a / b for a, b in zip(times[fastest], each, strict=True))
+            found.append(make_row(name, kind, n_high, total, ms, ratio, megabytes, costs, geometry))
+        for share in shares:
+            found.append(whole_frame(engine, model, np.asarray(image), geometry, share, costs, taken[fastest]))
+    engine.close()
+    return found
+
+
+Entry = tuple[str, str, Runner, int | None, float | None]
+
+
+def dense_runners(model: Model, image: np.ndarray, geometry: Geometry, engine: CudaEngine) -> list[Entry]:
+    """The dense network in half precision, channels last, batch norms folded where a convolution comes before them."""
+    network = folded(model.network).to(engine.device).half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = to_input(image, geometry, model.spec.mean, model.spec.std).to(engine.device).half()
+    x = x.contiguous(memory_format=torch.channels_last)
+
+    def eager() -> None:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+            network(x)
+
+    found: list[Entry] = [("dense, torch eager, channels last", "torch", eager, None, None)]
+    try:
+        compiled = torch.compile(network)
+        graph = capture(engine.stream, torch.cuda.graph_pool_handle(), lambda: compiled(x))
+        found.append(("dense, torch.compile and CUDA graph", "torch.compile", graph.replay, None, None))
+    except Exception as error:  # a compiler that is not there must not keep the other rows from being timed
+        print(f"torch.compile left out: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    return found
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy with every batch norm that follows a convolution folded into it."""
+    network = copy.deepcopy(network).cpu().float().eval()
+    for module in list(network.modules()):
+        for i in ("1", "2", "3"):
+            conv, bn = getattr(module, f"conv{i}", None), getattr(module, f"bn{i}", None)
+            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
+                setattr(module, f"conv{i}", fuse_conv_bn_eval(conv, bn))
+                setattr(module, f"bn{i}", nn.Identity())
+        shortcut = getattr(module, "downsample", None)
+        if isinstance(shortcut, nn.Sequential):
+            module.downsample = nn.Sequential(fuse_conv_bn_eval(shortcut[0], shortcut[1]))
+    return network
+
+
+def network_runner(engine: CudaEngine, graphs: FrameGraphs, n_high: int) -> tuple[Runner, float]:
+    """A graph of the network with randomly placed high blocks, and the megabytes it takes."""
+    order = torch.randperm(graphs.total, generator=torch.Generator().manual_seed(0)).to(torch.int32)
+    graphs.rank.copy_(order)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    graph = capture(engine.stream, torch.cuda.graph_pool_handle(), lambda: keep(graphs, n_high))
+    return graph.replay, (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
+def keep(graphs: FrameGraphs, n_high: int) -> None:
+    graphs.logits = graphs.network(n_high)
+
+
+def take_turns(runners: list[Runner], engine: CudaEngine, rounds: int, progress: Progress) -> list[list[float]]:
+    """Milliseconds of every runner in every round, over events around REPEATS runs on the engine's stream."""
+    times: list[list[float]] = [[] for _ in runners]
+    for turn in range(rounds + 1):
+        progress("timing", turn, rounds + 1)
+        for runner, taken in zip(runners, times, strict=True):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            with torch.cuda.stream(engine.stream):
+                for _ in range(3):
+                    runner()
+                start.record()
+                for _ in range(REPEATS):
+                    runner()
+                end.record()
+            end.synchronize()
+            if turn:  # the first round warms up
+                taken.append(start.elapsed_time(end) / REPEATS)
+    return times
+
+
+def whole_frame(
+    engine: CudaEngine,
+    model: Model,
+    image: np.ndarray,
+    geometry: Geometry,
+    share: float,
+    costs: Costs,
+    dense_ms: float,
+) -> BenchRow:
+    """From a frame in host memory to its class map in host memory, at most `share` of the blocks high."""
+    policy = "learned" if model.policy_net is not None else "heuristic"
+    choice = Choice(policy, 0.0, share)
+    taken = []
+    for turn in range(60):
+        started = time.perf_counter()
+        output = engine.infer(image, geometry, choice)
+        if turn >= 10:
+            taken.append(1e3 * (time.perf_counter() - started))
+    name = f"SegBlocks, whole frame, {policy} policy"
+    n_high, total = int(output.blocks.sum()), output.blocks.size
+    ms = median(taken)
+    return make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, policy)
+
+
+def make_row(
+    name: str,
+    engine: str,
+    n_high: int | None,
+    total: int,
+    ms: float,
+    ratio: float,
+    megabytes: float | None,
+    costs: Costs,
+    geometry: Geometry,
+    policy: str = "high",
+) -> BenchRow:
+    shape = (geometry.rows, geometry.columns)
+    gmacs = costs.dense_gmacs(*shape) if n_high is None else costs.gmacs(*shape, n_high, policy)
+    share = 1.0 if n_high is None else n_high / total
+    return BenchRow(name, engine, share, ms, 1e3 / ms, gmacs, megabytes, ratio)
+
+
+def profile(
+    model: Model, size: tuple[int, int], block: int, share: float, runs: int = 20
+) -> list[tuple[str, int, float]]:
+    """Kernels of one network run by name: how many and their microseconds, the most expensive first."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    geometry = fit((size[1], size[0]), size, block, exact=True)
+    engine = CudaEngine(model)
+    with torch.inference_mode():
+        graphs = engine.frame_graphs(geometry)
+        runner, _ = network_runner(engine, graphs, math.ceil(share * graphs.total - 1e-6))
+        with torch_profile(activities=[ProfilerActivity.CUDA]) as recorded:
+            with torch.cuda.stream(engine.stream):
+                for _ in range(runs):
+                    runner()
+            torch.cuda.synchronize()
+    found = [
+        (event.key, event.count // runs, event.self_device_time_total / runs)
+        for event in recorded.key_averages()
+        if event.self_device_time_total
+    ]
+    engine.close()
+    return sorted(found, key=lambda item: -item[2])
+
+
+def print_profile(model: Model, size: tuple[int, int], block: int, share: float) -> None:
+    """Print `profile` as a table."""
+    found = profile(model, size, block, share)
+    print(f"{size[0]}x{size[1]}, {share:.0%} high: {sum(us for _, _, us in found):.0f} microseconds in kernels")
+    for name, count, us in found[:40]:
+        print(f"{us:9.1f} us {count:4d} x  {name[:110]}")
