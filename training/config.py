@@ -1,0 +1,141 @@
+"""The settings of a training run, read from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segstream.errors import UsageError
+
+MODES = ("dense", "mixed", "reinforce")
+REWARDS = ("loss", "gain")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What to train, on what, and how.
+
+    Attributes:
+        name: name of the run, and of the model it makes.
+        mode: "dense" (no blocks), "mixed" (supervised, grids of several shares so that any policy works), "reinforce"
+            (network and policy jointly).
+        dataset, data_dir: a data set of `segstream.datasets` and its folder.
+        resize: width and height that every image is scaled to when it is read; null keeps the data set's own size,
+            which must then be one size.
+        scenes: share of each batch that is drawn street scenes (only for CamVid's classes), 0..1.
+        encoder: a name of `segstream.models.swiftnet.ENCODERS`.
+        encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
+        init: model file (.safetensors) whose network to start from; null starts from scratch.
+        block: side of a high block in pixels.
+        crop: width and height of the training input, whole blocks.
+        scale: smallest and largest random scale.
+        jitter: strength of the colour jitter, 0..1.
+        batch: images a step on each process.
+        epochs: passes over the data set.
+        lr, policy_lr: peak learning rates of network and policy network.
+        encoder_lr: factor on `lr` for the encoder (0.25 with ImageNet weights, 1 from scratch).
+        weight_decay: of AdamW, for weights of more than one dimension.
+        warmup: steps over which the learning rate rises.
+        ema: decay of the averaged weights, which are what is evaluated and saved.
+        class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
+        bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
+        target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
+        levels: shares of high blocks that "mixed" draws from.
+        reward: "gain" (what the block lost by running low, against the averaged network at high resolution) or "loss"
+            (the paper's: the block's loss).
+        distill: weight of the cross-entropy to the averaged network's output at high resolution; 0 is off.
+        evaluations: how often the run is evaluated on val, evenly spread.
+        seed: of everything drawn at random.
+    """
+
+    name: str = "swiftnet"
+    mode: str = "mixed"
+    dataset: str = "camvid"
+    data_dir: str | None = None
+    resize: tuple[int, int] | None = None
+    scenes: float = 0.0
+    encoder: str = "resnet18"
+    encoder_weights: str | None = None
+    init: str | None = None
+    block: int = 64
+    crop: tuple[int, int] = (512, 384)
+    scale: tuple[float, float] = (0.6, 2.0)
+    jitter: float = 0.3
+    batch: int = 16
+    epochs: float = 400
+    lr: float = 1e-3
+    policy_lr: float = 1e-3
+    encoder_lr: float = 1.0
+    weight_decay: float = 0.02
+    warmup: int = 200
+    ema: float = 0.998
+    class_weights: float = 0.5
+    bootstrap: float = 1.0
+    target: float = 0.19
+    levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
+    reward: str = "gain"
+    distill: float = 0.5
+    evaluations: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
+        check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
+        check(self.block >= 64 and self.block % 64 == 0, "block", self.block, "a multiple of 64")
+        whole = all(side > 0 and side % self.block == 0 for side in self.crop)
+        check(whole, "crop", self.crop, f"width and height in whole blocks of {self.block}")
+        check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
+        check(self.batch >= 1, "batch", self.batch, "at least 1")
+        check(self.epochs > 0, "epochs", self.epochs, "more than 0")
+        for key in ("scenes", "target"):
+            check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
+        check(0 < self.bootstrap <= 1, "bootstrap", self.bootstrap, "a share above 0, up to 1")
+        good = len(self.levels) > 0 and all(0 <= level <= 1 for level in self.levels)
+        check(good, "levels", self.levels, "shares from 0 to 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(good: bool, key: str, value: object, expected: str) -> None:
+    if not good:
+        raise UsageError(f"the setting {key} cannot be {value!r}: expected {expected}.")
+
+
+def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
+    """Make a configuration of plain values; unknown keys and wrong types are errors that name them."""
+    known = {field.name: field for field in fields(TrainConfig)}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}: there is no setting {key!r}; the settings are {', '.join(known)}.")
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        default = known[key].default
+        if isinstance(value, list):
+            value = tuple(value)
+        if isinstance(default, float) and isinstance(value, int):
+            value = float(value)
+        number = isinstance(default, int | float) and not isinstance(value, int | float)
+        if number or (isinstance(default, tuple) and not isinstance(value, tuple)):
+            raise UsageError(f"{where}: the setting {key} cannot be {value!r}: expected something like {default!r}.")
+        kept[key] = value
+    return TrainConfig(**kept)
+
+
+def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
+    """Read a YAML file of settings; `overrides` that are not None win.
+
+    Raises:
+        UsageError: if the file cannot be read or a setting is wrong.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"the configuration {path} cannot be read ({error}): give a YAML file of settings.") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"the configuration {path} is not a list of settings: expected lines like 'epochs: 400'.")
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    return from_dict(values, str(path))

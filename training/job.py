@@ -1,0 +1,281 @@
+"""One training: networks, optimiser, averaged weights, and the step that moves them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segstream.models import PolicyNet, SwiftNet
+from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from segstream.training.augment import augment
+from segstream.training.config import TrainConfig
+from segstream.training.objective import TERMS, Objective, needs_teacher, parameter_groups
+from segstream.training.reinforce import blocks_for
+
+WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
+
+
+class TrainingStopped(Exception):
+    """A loss that is not a number; carries the step at which it was first seen."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss is not a number at step {step}")
+        self.step = step
+
+
+class Job:
+    """A training in progress.
+
+    On CUDA a step (augmentation, forward, backward, optimiser, averaging) is captured once for each number of high
+    blocks and then replayed; every job has its own stream, so that several share the card.
+
+    Args:
+        config: settings.
+        classes: number of classes.
+        weights: float32 [K], weights of the classes in the loss.
+        image_size: height and width of the images that will come.
+        device: where to train.
+        world: number of processes that share each batch.
+        network: where to start from, in training mode; None starts from scratch.
+        graphs: capture steps as CUDA graphs.
+
+    Attributes:
+        step: steps done.
+        network, policy_net: averaged weights, which are evaluated and saved, in evaluation mode.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        classes: int,
+        weights: Tensor,
+        image_size: tuple[int, int],
+        device: torch.device,
+        world: int = 1,
+        network: SwiftNet | None = None,
+        graphs: bool = True,
+    ) -> None:
+        self.config, self.device, self.world = config, device, world
+        self.seed = config.seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if network is None:
+                network = SwiftNet(config.encoder, classes)
+                start_residuals_at_zero(network)
+            policy_net = PolicyNet() if config.mode == "reinforce" else None
+        self.objective = Objective(config, network, policy_net, weights).to(device)
+        if device.type == "cuda":
+            self.objective = self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module: nn.Module = self.objective
+        self.averaged = copy.deepcopy(self.objective).eval().requires_grad_(False)
+        self.pairs = averaged_pairs(self.averaged, self.objective)
+        cuda = device.type == "cuda"
+        groups = parameter_groups(self.objective, config)
+        for group in groups:
+            group["lr"] = torch.zeros((), device=device) if cuda else 0.0
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=cuda, capturable=cuda)
+        self.generator = torch.Generator(device)
+        local = config.batch // world
+        self.images = torch.zeros(local, 3, *image_size, dtype=torch.uint8, device=device)
+        self.labels = torch.zeros(local, *image_size, dtype=torch.uint8, device=device)
+        self.keep = torch.zeros((), device=device)  # decay of the averaged weights at this step
+        self.sums = torch.zeros(len(TERMS) + 1, device=device)  # of the terms since the last report, and their count
+        self.bad = torch.full((), -1, dtype=torch.int64, device=device)  # first step whose loss is not a number
+        self.now = torch.zeros((), dtype=torch.int64, device=device)
+        self.step = 0
+        self.stream = torch.cuda.Stream(device) if cuda else None
+        self.use_graphs = graphs and cuda and world == 1
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.warm: dict[int, int] = {}
+        self.pool: Any = None
+        self.events: list[torch.cuda.Event] = []
+
+    @property
+    def network(self) -> SwiftNet:
+        return self.averaged.network
+
+    @property
+    def policy_net(self) -> PolicyNet | None:
+        return self.averaged.policy_net
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in this process's part of a batch."""
+        width, height = self.config.crop
+        return (self.config.batch // self.world) * (width // self.config.block) * (height // self.config.block)
+
+    def high_count(self, step: int) -> int:
+        """How many blocks run high at a step; a function of seed and step alone."""
+        if self.config.mode == "dense":
+            return self.blocks
+        if self.config.mode == "reinforce":
+            return blocks_for(self.config.target, self.blocks)
+        levels = self.config.levels
+        turn, place = divmod(step, len(levels))
+        order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(mixed_seed(self.seed, turn)))
+        return blocks_for(levels[int(order[place])], self.blocks)
+
+    def run_step(self, images: Tensor, labels: Tensor, done: float) -> None:
+        """Train on a batch.
+
+        Args:
+            images: uint8 [N, 3, H, W].
+            labels: uint8 [N, H, W].
+            done: share of the training that is done, 0..1, which the learning rate follows.
+        """
+        count = self.high_count(self.step)
+        if self.stream is None:
+            self._prepare(images, labels, done)
+            self._step(count)
+        else:
+            self.stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self.stream):
+                self._prepare(images, labels, done)
+                self._step_cuda(count)
+                self.events.append(self.stream.record_event())
+            images.record_stream(self.stream)
+            labels.record_stream(self.stream)
+            if len(self.events) > 4:  # do not run ahead of the card: its clock is what ends a timed run
+                self.events.pop(0).synchronize()
+        self.step += 1
+
+    def _prepare(self, images: Tensor, labels: Tensor, done: float) -> None:
+        self.images.copy_(images)
+        self.labels.copy_(labels)
+        self.generator.manual_seed(mixed_seed(self.seed, self.step))
+        factor = min(1.0, (self.step + 1) / self.config.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
+        for group in self.optimizer.param_groups:
+            rate = group["peak"] * max(factor, 1e-3)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self.keep.fill_(min(self.config.ema, (1 + self.step) / (10 + self.step)))
+        self.now.fill_(self.step)
+
+    def _step_cuda(self, count: int) -> None:
+        if not self.use_graphs:
+            self._step(count)
+        elif count in self.graphs:
+            self.graphs[count].replay()
+        elif self.warm.get(count, 0) < WARM_STEPS:
+            self.warm[count] = self.warm.get(count, 0) + 1
+            self._step(count)
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.synchronize(self.device)
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self.generator)
+            with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                self._step(count)
+            self.pool = graph.pool()
+            self.graphs[count] = graph
+            graph.replay()
+
+    def _step(self, count: int) -> None:
+        config = self.config
+        cuda = self.device.type == "cuda"
+        self.optimizer.zero_grad(set_to_none=True)
+        x, labels = augment(
+            self.images,
+            self.labels,
+            config.crop,
+            config.scale,
+            config.jitter,
+            IMAGENET_MEAN,
+            IMAGENET_STD,
+            self.generator,
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
+            if cuda:
+                x = x.to(torch.bfloat16, memory_format=torch.channels_last)
+            teacher = None
+            if needs_teacher(config):
+                with torch.no_grad():
+                    teacher = self.averaged.network(x)
+            terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))
+        terms[0].backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), 5.0, foreach=True)
+        self.optimizer.step()
+        with torch.no_grad():
+            self._average()
+            self.sums[:-1] += terms.detach()
+            self.sums[-1] += 1
+            broken = (self.bad < 0) & ~torch.isfinite(terms[0])
+            self.bad.copy_(torch.where(broken, self.now, self.bad))
+
+    def _total(self, labels: Tensor) -> Tensor | None:
+        """Mean over processes of the sum of pixel weights, so that a spread batch has one loss; None in one process."""
+        if self.world == 1:
+            return None
+        weights = self.objective.weights
+        known = labels < len(weights)
+        total = (weights[torch.where(known, labels, 0)] * known).sum()
+        torch.distributed.all_reduce(total)
+        return total / self.world
+
+    def _average(self) -> None:
+        mine, theirs = self.pairs
+        torch._foreach_mul_(mine, self.keep)
+        torch._foreach_add_(mine, torch._foreach_mul(theirs, 1 - self.keep))
+
+    def report(self) -> dict[str, float]:
+        """Means of the terms since the last report.
+
+        Raises:
+            TrainingStopped: if a loss was not a number.
+        """
+        if self.stream is not None:
+            self.stream.synchronize()
+        bad = int(self.bad)
+        if bad >= 0:
+            raise TrainingStopped(bad)
+        *sums, count = self.sums.tolist()
+        self.sums.zero_()
+        return {name: value / max(1.0, count) for name, value in zip(TERMS, sums, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """Everything a run needs to go on as if it had not stopped."""
+        return {
+            "step": self.step,
+            "objective": self.objective.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "sums": self.sums,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave; before the first step."""
+        self.step = state["step"]
+        self.objective.load_state_dict(state["objective"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.sums.copy_(state["sums"])
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One 63-bit seed of several numbers, alike for no two steps or runs."""
+    value = 0x9E3779B97F4A7C15
+    for number in numbers:
+        value = ((value ^ (number + 1)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 31
+    return value >> 1
+
+
+def averaged_pairs(averaged: nn.Module, objective: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The floating-point tensors of both modules, in the same order."""
+    mine, theirs = averaged.state_dict(keep_vars=False), objective.state_dict(keep_vars=False)
+    names = [name for name, value in mine.items() if value.is_floating_point() and name != "weights"]
+    return [mine[name] for name in names], [theirs[name] for name in names]
+
+
+def start_residuals_at_zero(network: SwiftNet) -> None:
+    """Let each residual block begin as its shortcut (Goyal et al. 2017), which trains sooner from scratch."""
+    for module in network.encoder.modules():
+        last = getattr(module, "bn3", None) or getattr(module, "bn2", None)
+        if isinstance(last, nn.BatchNorm2d) and hasattr(module, "downsample"):
+            nn.init.zeros_(last.weight)

@@ -1,0 +1,218 @@
+"""The training loop: one or more runs side by side on one device, evaluated, saved and ended in time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segstream.errors import SegstreamError
+from segstream.training.checkpoint import load_checkpoint, save_checkpoint
+from segstream.training.config import TrainConfig
+from segstream.training.data import Joined, Order
+from segstream.training.job import Job, TrainingStopped
+from segstream.training.result import finish, quick_results
+from segstream.training.setup import Data
+from segstream.training.tracking import Tracker
+
+CHECKPOINT_SECONDS = 120
+REPORT_SECONDS = 10
+
+
+@dataclass(slots=True)
+class Run:
+    """A training with its place on disk and what it has reached.
+
+    Attributes:
+        best: averaged weights of the best evaluation so far, and its score.
+        history: one entry an evaluation.
+        error: why the run ended early, or empty.
+    """
+
+    config: TrainConfig
+    job: Job
+    order: Order
+    samples: Joined
+    out: Path
+    total_steps: int
+    tracker: Tracker
+    best_score: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    evaluated: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    finished: bool = False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "checkpoint.pt"
+
+    def state(self) -> dict[str, Any]:
+        keys = ("best_score", "best", "history", "evaluated", "seconds")
+        return {"config": self.config.to_dict(), "job": self.job.state(), **{key: getattr(self, key) for key in keys}}
+
+    def resume(self) -> None:
+        """Go on from the checkpoint in `out`."""
+        state = load_checkpoint(self.checkpoint, self.job.device)
+        self.job.load_state(state["job"])
+        for key in ("best_score", "best", "history", "evaluated", "seconds"):
+            setattr(self, key, state[key])
+
+
+class Clock:
+    """Share of the time that has passed of what a run may take."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.started = time.monotonic()
+        self.deadline = deadline
+
+    def share(self) -> float:
+        if self.deadline is None:
+            return 0.0
+        return (time.monotonic() - self.started) / max(1e-3, self.deadline - self.started)
+
+
+def train(
+    runs: list[Run], data: Data, deadline: float | None, say: Callable[[str], None], stop: Callable[[], bool]
+) -> bool:
+    """Train every run to its end, a step of each in turn.
+
+    The learning rate follows the share of the steps that are done or, if there is a deadline and it comes first, of the
+    time: either way a run ends at a learning rate of nothing.
+
+    Args:
+        runs: what to train.
+        data: what to evaluate on.
+        deadline: `time.monotonic()` by which training must end; None trains all epochs.
+        say: prints a line.
+        stop: true once the user wants to stop.
+
+    Returns:
+        Whether all runs were trained to their end; False if they were stopped, with checkpoints written.
+    """
+    clock = Clock(deadline)
+    reported = saved = time.monotonic()
+    since = {id(run): run.job.step for run in runs}
+    while any(not run.finished for run in runs):
+        for run in runs:
+            if not run.finished:
+                guarded(run, lambda run=run: advance(run, data, clock.share(), say), say)
+        now = time.monotonic()
+        if now - reported > REPORT_SECONDS:
+            for run in runs:
+                if not run.finished:
+                    speed = (run.job.step - since[id(run)]) * run.config.batch / (now - reported)
+                    since[id(run)] = run.job.step
+                    guarded(run, lambda run=run, speed=speed: progress(run, speed, say), say)
+            reported = now
+        if stop():
+            for run in runs:
+                if not run.error:
+                    save(run)
+            return False
+        if now - saved > CHECKPOINT_SECONDS:
+            for run in runs:
+                if not run.finished:
+                    guarded(run, lambda run=run: save(run), say)
+            saved = now
+    return True
+
+
+def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Do something for a run; where that fails the run ends, and the others go on."""
+    try:
+        action()
+    except TrainingStopped as stopped:
+        names = ", ".join(run.samples.names[i] for i in run.order.indices(stopped.step))
+        run.error = (
+            f"the training {run.config.name} stopped: {stopped}; its batch was {names}. Look at these files, or lower "
+            "the learning rate."
+        )
+    except SegstreamError as error:
+        run.error = str(error)
+    except RuntimeError as error:  # torch's own, such as too little memory
+        run.error = f"the training {run.config.name} failed at step {run.job.step}: {error}"
+    if run.error:
+        run.finished = True
+        say(run.error)
+
+
+def advance(run: Run, data: Data, time_share: float, say: Callable[[str], None]) -> None:
+    """One step of a run, and what is due after it."""
+    job = run.job
+    begun = time.monotonic()
+    done = max(job.step / run.total_steps, time_share)
+    if done < 1:
+        images, labels = run.samples.take(run.order.indices(job.step))
+        job.run_step(images, labels, done)
+        run.samples.prefetch(run.order.indices(job.step))
+        done = max(job.step / run.total_steps, time_share)
+    due = int(done * run.config.evaluations + 1e-9)
+    if due > run.evaluated or done >= 1:
+        run.evaluated = due
+        evaluate_now(run, data, done, say)
+    run.seconds += time.monotonic() - begun
+    if done >= 1:
+        save(run)
+        run.finished = True
+
+
+def evaluate_now(run: Run, data: Data, done: float, say: Callable[[str], None]) -> None:
+    """Evaluate the averaged weights on val and keep them if they are the best so far."""
+    terms = run.job.report()
+    results, score, grids = quick_results(run.job, run.config, data)
+    entry = {"step": run.job.step, "epoch": run.job.step / run.order.steps_per_epoch, "score": score, **results}
+    run.history.append(entry)
+    run.tracker.evaluation(run.job.step, {**terms, **results}, data, grids)
+    if score > run.best_score:
+        run.best_score = score
+        run.best = {key: value.detach().clone() for key, value in run.job.averaged.state_dict().items()}
+    figures = "  ".join(f"{key} {value:.4f}" for key, value in results.items())
+    say(f"{run.config.name}: {100 * done:3.0f} %  epoch {entry['epoch']:.0f}  {figures}")
+
+
+def progress(run: Run, speed: float, say: Callable[[str], None]) -> None:
+    """Print and record how the training goes."""
+    terms = run.job.report()
+    run.tracker.scalars(run.job.step, {**terms, "images_per_second": speed})
+    losses = "  ".join(f"{key} {value:.4f}" for key, value in terms.items() if value)
+    epoch = run.job.step / run.order.steps_per_epoch
+    say(f"{run.config.name}: step {run.job.step}  epoch {epoch:.1f}  {speed:.0f} images/s  {losses}")
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint, unless the weights are broken."""
+    run.job.report()
+    save_checkpoint(run.checkpoint, run.state())
+
+
+def conclude(runs: list[Run], data: Data, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Measure each run's best weights under every policy, write its model and its results; returns the results."""
+    collected = []
+    for run in runs:
+        if run.error:
+            continue
+        if run.best:
+            run.job.averaged.load_state_dict(run.best)
+        results = finish(run.job, run.config, data, run.out)
+        results |= {"epochs": run.job.step / run.order.steps_per_epoch, "steps": run.job.step}
+        results |= {"seconds": run.seconds, "history": run.history, "config": run.config.to_dict()}
+        (run.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        run.tracker.close()
+        collected.append(results)
+        say(f"{run.config.name}: {json.dumps(results['policies'])}")
+    return collected
+
+
+def device_of(name: str) -> torch.device:
+    """The device to train on: "auto" is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

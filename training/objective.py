@@ -1,0 +1,126 @@
+"""What a training step minimises: the network's loss on a grid, and the policy's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segstream.blocks import Grid
+from segstream.datasets import IGNORE
+from segstream.models import PolicyNet, SwiftNet
+from segstream.policies import detail
+from segstream.training import losses
+from segstream.training.config import TrainConfig
+from segstream.training.reinforce import policy_loss, sample_blocks, top_blocks
+
+TERMS = ("loss", "task", "distill", "policy")
+
+
+class Objective(nn.Module):
+    """Network and policy network as one module, so that DistributedDataParallel sees every gradient.
+
+    Args:
+        config: the run's settings.
+        network: the segmentation network.
+        policy_net: the policy network; only "reinforce" trains it.
+        weights: float32 [K], weights of the classes.
+    """
+
+    weights: Tensor
+
+    def __init__(self, config: TrainConfig, network: SwiftNet, policy_net: PolicyNet | None, weights: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.policy_net = policy_net
+        self.register_buffer("weights", weights)
+
+    def forward(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        n_high: int,
+        generator: torch.Generator,
+        teacher: Tensor | None = None,
+        total: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch and its parts, float32 [4] in the order of `TERMS`; the first is to be minimised.
+
+        Args:
+            x: float [N, 3, H, W], normalised.
+            labels: int64 [N, H, W].
+            n_high: number of high blocks in the batch; all of them runs the dense network.
+            generator: for the choice of blocks.
+            teacher: [N, K, H/4, W/4], the averaged network's logits with every block high.
+            total: what to divide the task loss by, where the batch is spread over processes.
+        """
+        config, block = self.config, self.config.block
+        rows, columns = x.shape[-2] // block, x.shape[-1] // block
+        high: Tensor | None = None
+        policy_logits = threshold = None
+        if self.policy_net is not None:
+            policy_logits = self.policy_net(x, block).float()
+            high, threshold = sample_blocks(policy_logits, n_high, generator)
+        elif n_high < x.shape[0] * rows * columns:
+            high = mixed_grid(x, block, n_high, generator)
+        logits = self.network(x, None if high is None else Grid(high, block, n_high))
+
+        loss, weight = losses.pixel_loss(logits, labels, self.weights)
+        task = losses.mean_loss(loss, weight, total, config.bootstrap)
+        zero = task.new_zeros(())
+        distill = zero
+        if teacher is not None and config.distill:
+            known = labels[:, 2::4, 2::4] != IGNORE
+            distill = config.distill * losses.distillation_loss(logits, teacher, known)
+        policy = zero
+        if policy_logits is not None and high is not None and threshold is not None:
+            reward = losses.block_mean(loss.detach(), block)
+            if config.reward == "gain" and teacher is not None:
+                best, _ = losses.pixel_loss(teacher, labels, self.weights)
+                reward = reward - losses.block_mean(best, block)
+            policy = policy_loss(policy_logits, high, threshold, reward)
+        return torch.stack([task + distill + policy, task.detach(), distill.detach(), policy.detach()])
+
+
+def needs_teacher(config: TrainConfig) -> bool:
+    """Whether a run asks the averaged network at every step."""
+    gains = config.mode == "reinforce" and config.reward == "gain"
+    return config.mode != "dense" and (config.distill > 0 or gains)
+
+
+def mixed_grid(x: Tensor, block: int, n_high: int, generator: torch.Generator) -> Tensor:
+    """Grids with exactly `n_high` high blocks in the batch, half of the images by detail and half at random.
+
+    So the network meets the grids of a sensible policy and any others alike.
+
+    Args:
+        x: float [N, 3, H, W], normalised.
+
+    Returns:
+        bool [N, GH, GW].
+    """
+    with torch.no_grad():
+        scores = detail(x, block)
+        centre, spread = scores.mean((1, 2), keepdim=True), scores.std((1, 2), keepdim=True)
+        scores = (scores - centre) / spread.clamp(min=1e-6)
+        noise = torch.randn(scores.shape, device=x.device, generator=generator)
+        sensible = torch.rand(x.shape[0], 1, 1, device=x.device, generator=generator) < 0.5
+        return top_blocks(torch.where(sensible, scores + 0.5 * noise, noise), n_high)[0]
+
+
+def parameter_groups(objective: Objective, config: TrainConfig) -> list[dict[str, Any]]:
+    """AdamW's groups: weights with decay and the rest without, for encoder, decoder and policy network.
+
+    Each group carries its `peak` learning rate.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if name.startswith("policy_net."):
+            peak = config.policy_lr
+        else:
+            peak = config.lr * (config.encoder_lr if ".encoder." in name else 1.0)
+        decay = config.weight_decay if parameter.dim() > 1 else 0.0
+        groups.setdefault((peak, decay), []).append(parameter)
+    return [{"params": parameters, "peak": peak, "weight_decay": decay} for (peak, decay), parameters in groups.items()]

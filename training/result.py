@@ -1,0 +1,158 @@
+"""What a training has reached: figures on val under every policy, and the model file."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segstream import flops
+from segstream.evaluate import class_iou, mean_iou
+from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, save_model
+from segstream.training import validate
+from segstream.training.config import TrainConfig
+from segstream.training.job import Job
+from segstream.training.setup import Data
+from segstream.training.validate import Split, measure
+
+SHARES = (0.1, 0.19, 0.3, 0.4)  # of high blocks, at which the policies are compared
+
+
+def quick_results(job: Job, config: TrainConfig, data: Data) -> tuple[dict[str, float], float, Tensor | None]:
+    """Figures to choose the best weights by: results by name, the score, and the grids of val that were used.
+
+    The score is the mIoU on val of the network as it is meant to be used; for "mixed" the mean of all blocks high and
+    of the heuristic policy, and a tenth of the demo's.
+    """
+    network, block, classes = job.network, config.block, len(data.classes)
+    if config.mode == "dense":
+        miou = mean_iou(measure(network, data.val, None, block, classes))
+        return {"val_miou": miou}, miou, None
+    results: dict[str, float] = {}
+    if job.policy_net is not None:
+        high = learned_grid(job.policy_net, data.val, data.train, config)
+        results["val_miou"] = mean_iou(measure(network, data.val, high, block, classes))
+        results["share"] = float(high.float().mean())
+        score = results["val_miou"]
+    else:
+        high = validate.share_of(validate.detail_scores(data.val, block), config.target)
+        results["val_miou_heuristic"] = mean_iou(measure(network, data.val, high, block, classes))
+        results["val_miou_high"] = mean_iou(measure(network, data.val, None, block, classes))
+        score = (results["val_miou_heuristic"] + results["val_miou_high"]) / 2
+    if data.demo is not None and data.extra and config.scenes:
+        results["demo_miou"] = mean_iou(measure(network, data.demo, None, block, classes))
+        score += 0.1 * results["demo_miou"]
+    return results, score, high
+
+
+def learned_grid(policy_net: PolicyNet, split: Split, train: Split, config: TrainConfig) -> Tensor:
+    """The learned policy's grids of a split, bool [M, GH, GW], with its threshold calibrated on training images."""
+    bias = validate.threshold_for(validate.learned_scores(train, policy_net, config.block), config.target)
+    return validate.learned_scores(split, policy_net, config.block) > bias
+
+
+def finish(job: Job, config: TrainConfig, data: Data, out: Path) -> dict[str, Any]:
+    """Measure the averaged weights under every policy and write the model file `out`/NAME.safetensors.
+
+    Returns:
+        Results as JSON will hold them.
+    """
+    network, block = job.network, config.block
+    learned = None if job.policy_net is None else validate.learned_scores(data.val, job.policy_net, block)
+    scores = {
+        "random": validate.random_scores(data.val, block),
+        "heuristic": validate.detail_scores(data.val, block),
+        "oracle": validate.oracle_scores(network, data.val, data.weights, block),
+    }
+    if learned is not None:
+        scores["learned"] = learned
+    model = make_model(job, config, data)
+    costs = flops.measure(model, block)
+    images, rows, columns = scores["random"].shape
+    dense_gmacs = costs.dense_gmacs(rows, columns)
+
+    def row(policy: str, high: Tensor | None) -> dict[str, Any]:
+        matrix = measure(network, data.val, high, block, len(data.classes))
+        n_high = images * rows * columns if high is None else int(high.sum())
+        iou = class_iou(matrix).tolist()
+        return {
+            "policy": policy,
+            "miou": mean_iou(matrix),
+            "share": n_high / (images * rows * columns),
+            "gmacs": costs.gmacs(rows, columns, n_high, policy, images) / images,
+            "iou": dict(zip(data.classes, iou, strict=True)),
+        }
+
+    rows_out = [row("dense" if config.mode == "dense" else "high", None)]
+    shares = SHARES if config.mode != "dense" else (config.target,)
+    rows_out += [row("low", torch.zeros_like(scores["random"], dtype=torch.bool))]
+    rows_out += [row(name, validate.share_of(s, share)) for share in shares for name, s in scores.items()]
+    if learned is not None and job.policy_net is not None:
+        in_use = row("learned", learned_grid(job.policy_net, data.val, data.train, config))
+        rows_out.append({**in_use, "calibrated": True})
+    thresholds = {"learned": 0.5} if learned is not None else {}
+    detail = validate.detail_scores(data.train, block)
+    thresholds["heuristic"] = validate.threshold_for(detail, config.target)
+    in_use = row("heuristic", scores["heuristic"] > thresholds["heuristic"])
+    rows_out.append({**in_use, "calibrated": True})
+    shrunk = []
+    if config.mode == "dense":
+        shrunk = [shrunk_row(network, data, dense_gmacs, rows * columns * block**2, s) for s in (0.5, 0.67, 0.8)]
+    demo = None
+    if data.demo is not None and config.scenes:
+        demo = mean_iou(measure(network, data.demo, None, block, len(data.classes)))
+        model.spec.results["demo_miou_high"] = demo
+    for entry in rows_out:
+        if entry.get("calibrated") or entry["policy"] in ("high", "dense"):
+            model.spec.results[f"val_miou_{entry['policy']}"] = round(entry["miou"], 4)
+            model.spec.results[f"val_share_{entry['policy']}"] = round(entry["share"], 4)
+    model.spec.thresholds.update(thresholds)
+    save_model(model, out / f"{config.name}.safetensors")
+    summary = {f"{r['policy']}@{r['share']:.2f}{'*' if r.get('calibrated') else ''}": r["miou"] for r in rows_out}
+    return {
+        "name": config.name,
+        "policies": {key: round(value, 4) for key, value in summary.items()},
+        "dense_gmacs": dense_gmacs,
+        "rows": rows_out,
+        "shrunk": shrunk,
+        "demo_miou_high": demo,
+    }
+
+
+def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, scale: float) -> dict[str, Any]:
+    """The dense network on images shrunk by about `scale`; GMAC go with the pixels of its padded input."""
+    height, width = data.val.labels.shape[-2:]
+    size = (round(width * scale / 32) * 32, round(height * scale / 4) * 4)
+    padded = -(-size[0] // 32) * -(-size[1] // 32) * 32 * 32
+    miou = mean_iou(measure(network, data.val, None, 64, len(data.classes), size))
+    return {"policy": "dense", "size": list(size), "miou": miou, "gmacs": dense_gmacs * padded / pixels}
+
+
+def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
+    """The averaged weights as a model on the CPU; the policy's last bias moved so that 0 is its threshold."""
+    network = SwiftNet(config.encoder, len(data.classes))
+    network.load_state_dict(copy.deepcopy(job.network.state_dict()))
+    policy_net = None
+    if job.policy_net is not None:
+        bias = validate.threshold_for(validate.learned_scores(data.train, job.policy_net, config.block), config.target)
+        policy_net = PolicyNet()
+        policy_net.load_state_dict(copy.deepcopy(job.policy_net.state_dict()))
+        with torch.no_grad():
+            policy_net.layers[-1].bias -= bias  # type: ignore[operator]
+        policy_net.eval()
+    height, width = data.val.labels.shape[-2:]
+    spec = ModelSpec(
+        name=config.name,
+        encoder=config.encoder,
+        classes=data.classes,
+        palette=data.palette,
+        size=(width, height),
+        block=config.block,
+        policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned"}[config.mode],
+        data=config.dataset + (" and drawn street scenes" if config.scenes else ""),
+        licence="as the data's" if config.dataset != "camvid" else "research use (CamVid)",
+    )
+    return Model(network.eval(), policy_net, spec)

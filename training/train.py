@@ -1,0 +1,160 @@
+"""Train networks and policies: `python training/train.py --config training/configs/camvid-mixed.yaml --data DIR`.
+
+Several configurations and seeds are trained side by side on one device. Under `torchrun` each run's batch is spread
+over the processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import click
+import torch
+import yaml
+
+from segstream.errors import SegstreamError, UsageError
+from segstream.models import load_model
+from segstream.training.config import TrainConfig, load_config
+from segstream.training.data import Order
+from segstream.training.distributed import World, join, leave, spread
+from segstream.training.job import Job
+from segstream.training.kernel_blocks import use_kernels
+from segstream.training.loop import Run, conclude, device_of, train
+from segstream.training.setup import Data, load_data
+from segstream.training.tracking import Tracker
+from segstream.training.weights import load_encoder
+
+
+def make_run(
+    config: TrainConfig, data: Data, device: torch.device, out: Path, world: World, graphs: bool = True
+) -> Run:
+    """A run of one configuration; its network from scratch, from ImageNet weights, or from a model file."""
+    if config.batch % world.size:
+        raise UsageError(f"a batch of {config.batch} cannot be spread over {world.size} processes evenly.")
+    network = None
+    if config.init is not None:
+        model = load_model(config.init)
+        if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
+            raise UsageError(f"the model {config.init} has another encoder or other classes than {config.name}.")
+        network = model.network.train()
+    job = Job(config, len(data.classes), data.weights, data.samples.main.size, device, world.size, network, graphs)
+    if config.encoder_weights is not None:
+        load_encoder(job.objective.network, config.encoder_weights)
+        job.averaged.load_state_dict(job.objective.state_dict())
+    extra = data.extra if config.scenes else 0
+    order = Order(data.main, extra, config.scenes, config.batch, config.seed, world.rank, world.size)
+    spread(job, world)
+    total = max(1, round(config.epochs * order.steps_per_epoch))
+    folder = out / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """`key=value` strings, the values read as YAML."""
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE, not {setting!r}.")
+        values[key] = yaml.safe_load(value)
+    return values
+
+
+def run_training(
+    configs: list[TrainConfig],
+    device_name: str,
+    out: Path,
+    resume: bool,
+    time_limit: float | None,
+    kernels: bool,
+    graphs: bool,
+) -> bool:
+    """Train all configurations; returns False if the user stopped it (the checkpoints are written)."""
+    begun = time.monotonic()
+    world = join(device_name)
+    device = world.device or device_of(device_name)
+
+    def say(line: str) -> None:
+        if world.rank == 0:
+            print(f"[{time.monotonic() - begun:6.1f} s] {line}", flush=True)
+
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        if kernels:
+            use_kernels(say)
+    # Drawn scenes are cached if any run wants them.
+    data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
+    say(f"{data.main} images and {data.extra} drawn scenes for training, {len(data.val.images)} for validation")
+    runs = [make_run(config, data, device, out, world, graphs) for config in configs]
+    if resume:
+        for run in runs:
+            run.resume()
+    stopped: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+    deadline = None
+    if time_limit is not None:
+        deadline = begun + time_limit - 5 - 8 * len(runs) - 0.01 * time_limit  # the rest is for the last evaluation
+    try:
+        finished = train(runs, data, deadline, say, lambda: world.any(bool(stopped)))
+        if finished and world.rank == 0:
+            conclude(runs, data, say)
+        elif not finished:
+            say(f"stopped; go on with --resume --out {out}")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        leave(world)
+    errors = [run.error for run in runs if run.error]
+    if errors:
+        raise SegstreamError(errors[0])
+    return finished
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_files", multiple=True, required=True, help="YAML file of settings; may be repeated.")
+@click.option("--data", "data_dir", default=None, help="Folder of the data set.")
+@click.option("--seeds", default=None, help="Seeds to train every configuration with, as in 0,1,2.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a setting; may be repeated.")
+@click.option("--out", default="runs", show_default=True, help="Folder for checkpoints, models and results.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--time-limit", type=float, default=None, help="Seconds after which everything is trained and saved.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoints in --out.")
+@click.option("--kernels/--no-kernels", default=True, help="Use the CUDA kernels for block operations.")
+@click.option("--graphs/--no-graphs", default=True, help="Capture training steps as CUDA graphs.")
+def main(
+    config_files: tuple[str, ...],
+    data_dir: str | None,
+    seeds: str | None,
+    settings: tuple[str, ...],
+    out: str,
+    device: str,
+    time_limit: float | None,
+    resume: bool,
+    kernels: bool,
+    graphs: bool,
+) -> None:
+    """Train networks and policies as configuration files say."""
+    overrides = parse_settings(settings)
+    configs = [load_config(path, **{"data_dir": data_dir, **overrides}) for path in config_files]
+    if seeds is not None:
+        numbers = [int(seed) for seed in seeds.split(",")]
+        configs = [replace(c, seed=seed, name=f"{c.name}-{seed}") for seed in numbers for c in configs]
+    if not run_training(configs, device, Path(out), resume, time_limit, kernels, graphs):
+        raise SystemExit(130)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SegstreamError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,148 @@
+"""Evaluation on cached images during training: fast, in batches, under any choice of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segstream.blocks import Grid
+from segstream.evaluate import confusion
+from segstream.models import PolicyNet, SwiftNet
+from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from segstream.policies import detail
+from segstream.training.augment import plain
+from segstream.training.losses import block_mean, enlarge, pixel_loss
+from segstream.training.reinforce import calibrate, top_blocks
+
+BATCH = 16
+
+
+@dataclass(slots=True)
+class Split:
+    """Images of a split on the device, all of one size: uint8 [M, 3, H, W] and [M, H, W]."""
+
+    images: Tensor
+    labels: Tensor
+
+    def x(self, start: int, block: int) -> Tensor:
+        """Some images as network input, [n, 3, GH*block, GW*block]."""
+        x = plain(self.images[start : start + BATCH], IMAGENET_MEAN, IMAGENET_STD, block)
+        return x.to(memory_format=torch.channels_last) if x.is_cuda else x
+
+
+def scores_of(split: Split, block: int, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """Scores of all blocks of a split, float32 [M, GH, GW]; `score` takes network input."""
+    with evaluating(split.images.device):
+        return torch.cat([score(split.x(i, block)).float() for i in range(0, len(split.images), BATCH)])
+
+
+def learned_scores(split: Split, policy_net: PolicyNet, block: int) -> Tensor:
+    """Logits of the policy network, float32 [M, GH, GW]."""
+    return scores_of(split, block, lambda x: policy_net(x, block))
+
+
+def detail_scores(split: Split, block: int) -> Tensor:
+    """Scores of the heuristic policy, float32 [M, GH, GW]."""
+    return scores_of(split, block, lambda x: detail(x, block))
+
+
+def random_scores(split: Split, block: int, seed: int = 0) -> Tensor:
+    """Random scores, float32 [M, GH, GW], the same for every call."""
+    rows, columns = (-(-side // block) for side in split.labels.shape[-2:])
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(len(split.images), rows, columns, generator=generator).to(split.images.device)
+
+
+def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int) -> Tensor:
+    """The oracle's scores, float32 [M, GH, GW]: each block's loss with all blocks low, less that with all high.
+
+    It looks at the labels, so it is no policy to use, but tells what a perfect judge of single blocks would reach
+    (SegBlocks, TPAMI 2023, section 4.3).
+    """
+    gains = []
+    with evaluating(split.images.device):
+        for i in range(0, len(split.images), BATCH):
+            x = split.x(i, block)
+            labels = pad_labels(split.labels[i : i + BATCH].long(), x)
+            low = torch.zeros(len(x), x.shape[-2] // block, x.shape[-1] // block, dtype=torch.bool, device=x.device)
+            lost = [pixel_loss(network(x, grid), labels, weights)[0] for grid in (Grid(low, block), None)]
+            gains.append(block_mean(lost[0].float(), block) - block_mean(lost[1].float(), block))
+    return torch.cat(gains)
+
+
+def pad_labels(labels: Tensor, x: Tensor) -> Tensor:
+    """Labels [N, H, W] padded by "ignored" to the network input's size."""
+    right, bottom = x.shape[-1] - labels.shape[-1], x.shape[-2] - labels.shape[-2]
+    return torch.nn.functional.pad(labels, (0, right, 0, bottom), value=255)
+
+
+def share_of(scores: Tensor, share: float) -> Tensor:
+    """Grids bool [M, GH, GW] with exactly this share of all blocks high, highest scores first."""
+    count = round(share * scores.numel())
+    return top_blocks(scores, count)[0]
+
+
+def threshold_for(scores: Tensor, share: float) -> float:
+    """The score above which `share` of all blocks lie."""
+    return calibrate(scores, share)
+
+
+def measure(
+    network: SwiftNet, split: Split, high: Tensor | None, block: int, classes: int, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Confusion matrix, int64 [K, K] on the CPU, of a split under given grids.
+
+    Args:
+        network: in evaluation mode.
+        high: bool [M, GH, GW]; None runs the dense network.
+        size: width and height that images are first scaled to (dense only); results are scaled back.
+    """
+    matrix = torch.zeros(classes, classes, dtype=torch.int64, device=split.images.device)
+    height, width = split.labels.shape[-2:]
+    with evaluating(split.images.device):
+        for i in range(0, len(split.images), BATCH):
+            x = shrunk(split, i, size) if size is not None else split.x(i, block)
+            chosen = None if high is None else high[i : i + BATCH]
+            if chosen is not None and bool(chosen.all()):
+                chosen = None
+            logits = network(x, None if chosen is None else Grid(chosen, block))
+            if size is None:
+                full = enlarge(logits.float())[:, :, :height, :width]
+            else:
+                content = logits[:, :, : size[1] // 4, : size[0] // 4].float()
+                full = torch.nn.functional.interpolate(
+                    content, size=(height, width), mode="bilinear", align_corners=False
+                )
+            matrix += confusion(full.argmax(1), split.labels[i : i + BATCH], classes)
+    return matrix.cpu()
+
+
+def shrunk(split: Split, start: int, size: tuple[int, int]) -> Tensor:
+    """Images scaled to `size` (width and height, multiples of 4) and padded to a multiple of 32 as network input."""
+    images = split.images[start : start + BATCH].float()
+    small = torch.nn.functional.interpolate(images, size=size[::-1], mode="bilinear", antialias=True)
+    x = plain(small, IMAGENET_MEAN, IMAGENET_STD, 32)
+    return x.to(memory_format=torch.channels_last) if x.is_cuda else x
+
+
+class evaluating:
+    """Context of an evaluation: no gradients, bfloat16 on CUDA, and no tuning of libraries to sizes that change."""
+
+    def __init__(self, device: torch.device) -> None:
+        cuda = device.type == "cuda"
+        self.parts = [
+            torch.no_grad(),
+            torch.autocast(device.type, torch.bfloat16, enabled=cuda, cache_enabled=False),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True),
+        ]
+
+    def __enter__(self) -> None:
+        for part in self.parts:
+            part.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for part in reversed(self.parts):
+            part.__exit__(*error)  # type: ignore[arg-type]
