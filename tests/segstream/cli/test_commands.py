@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from segstream.cli.main import _COMMANDS, cli, load_command, option_names
 from segstream.models import load_model
 from segstream.models.registry import untrained_model
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @pytest.mark.parametrize("name", ["", *_COMMANDS, "models import"])
 def test_help(segstream: Callable, name: str) -> None:
@@ -25,20 +28,30 @@ def test_help(segstream: Callable, name: str) -> None:
     assert "Usage: segstream" in done.out
 
 
+def parse(line: str) -> None:
+    """Parse a command line as the program would, without running it."""
+    words = shlex.split(line)
+    context = cli.make_context("segstream", words)
+    sub = context.command.get_command(context, words[0])  # type: ignore[attr-defined]
+    assert sub is not None
+    sub.make_context(words[0], words[1:], parent=context)
+
+
 @pytest.mark.parametrize("name", list(_COMMANDS))
 def test_examples_in_the_help_texts_parse(name: str) -> None:
     """Every option that an example uses exists, with a value that it takes."""
-    import shlex
-
-    command = load_command(name)
-    lines = re.findall(r"^  segstream (.+?)(?: +#.*)?$", command.epilog or "", re.MULTILINE)
+    lines = re.findall(r"^  segstream (.+?)(?: +#.*)?$", load_command(name).epilog or "", re.MULTILINE)
     assert lines or name in ("models", "cameras", "doctor")
     for line in lines:
-        words = shlex.split(line)
-        context = cli.make_context("segstream", words, resilient_parsing=False)
-        sub = context.command.get_command(context, words[0])
-        assert sub is not None
-        sub.make_context(words[0], words[1:], parent=context)
+        parse(line)
+
+
+def test_commands_in_the_readme_parse() -> None:
+    lines = re.findall(r"^(?:.*&& )?segstream (.+?)(?: +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    lines = [line for line in lines if line.split()[0] in _COMMANDS]
+    assert len(lines) > 12
+    for line in lines:
+        parse(line)
 
 
 def test_version_and_no_arguments(segstream: Callable) -> None:
