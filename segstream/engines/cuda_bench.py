@@ -71,9 +71,9 @@ def rows(
         taken = [median(each) for each in times]
         fastest = min(range(dense), key=lambda i: taken[i])
         found = []
-        for (name, kind, _, n_high, megabytes), ms, each in zip(entries, taken, times, strict=True):
+        for (name, kind, _, blocks, peak), ms, each in zip(entries, taken, times, strict=True):
             ratio = median(a / b for a, b in zip(times[fastest], each, strict=True))
-            found.append(make_row(name, kind, n_high, total, ms, ratio, megabytes, costs, geometry))
+            found.append(make_row(name, kind, blocks, total, ms, ratio, peak, costs, geometry))
         for share in shares:
             found.append(whole_frame(engine, model, np.asarray(image), geometry, share, costs, taken[fastest]))
     engine.close()
@@ -113,8 +113,8 @@ def folded(network: nn.Module) -> nn.Module:
                 setattr(module, f"conv{i}", fuse_conv_bn_eval(conv, bn))
                 setattr(module, f"bn{i}", nn.Identity())
         shortcut = getattr(module, "downsample", None)
-        if isinstance(shortcut, nn.Sequential):
-            module.downsample = nn.Sequential(fuse_conv_bn_eval(shortcut[0], shortcut[1]))
+        if isinstance(shortcut, nn.Sequential) and isinstance(shortcut[0], nn.Conv2d):
+            module.downsample = nn.Sequential(fuse_conv_bn_eval(shortcut[0], shortcut[1]))  # type: ignore[arg-type]
     return network
 
 

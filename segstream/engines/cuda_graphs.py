@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def bucket(count: int, total: int, allowed: int) -> int:
     return min(-(-count // step) * step, max(count, allowed), total)
 
 
-def capture(stream: torch.cuda.ExternalStream, pool: tuple[int, int], body: Callable[[], None]) -> torch.cuda.CUDAGraph:
+def capture(stream: torch.cuda.ExternalStream, pool: Any, body: Callable[[], None]) -> torch.cuda.CUDAGraph:
     """Run `body` twice, so that libraries choose their kernels and workspaces, and capture a third run."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
     with torch.inference_mode(), flags, torch.cuda.stream(stream):
