@@ -145,7 +145,7 @@ class Level:
         zero: the row of zeros, just behind the pixels.
         rows: all rows: pixels, zero, means.
         means: [M * 4], rows to average into the rows behind `zero`.
-        windows: [(m+2)**2, patches] for a 3x3 convolution.
+        windows: [patches * (m+2)**2] for a 3x3 convolution.
         stride2: [pixels of the next level * 9] for a 3x3 convolution of stride 2, empty at the last level.
         enlarge: [patches of the finer level * k*k] for enlarging to the level twice as fine, or empty.
         fine: [GH*2q, GW*2q], the row that a dense canvas of the high resolution holds (low pixels repeated).
@@ -231,7 +231,7 @@ def make_level(blocks: Blocks, q: int, stride2: bool, enlarge: bool) -> Level:
         zero=pixels,
         rows=pixels + 1 + len(means) // 4,
         means=torch.from_numpy(means),
-        windows=gather("patch", patches, (m + 2) ** 2).view(patches, -1).T.contiguous(),
+        windows=gather("patch", patches, (m + 2) ** 2),
         stride2=stride2_table,
         enlarge=enlarge_table,
         fine=fine[1:-1, 1:-1],
