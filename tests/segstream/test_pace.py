@@ -13,7 +13,7 @@ from segstream.pace import BudgetController, Metronome
 
 
 def run(controller: BudgetController, frames: int, cost, wish: float = 1.0, noise: float = 0.0, seed: int = 0):
-    """Budgets and times of a network whose frames take `cost(share)` milliseconds and use up to `wish` of the blocks."""
+    """Budgets and times of a network whose frames take `cost(share)` ms and that uses up to `wish` of the blocks."""
     dice = np.random.default_rng(seed)
     budgets, times = [], []
     for index in range(frames):
