@@ -1,0 +1,50 @@
+"""Evaluation: figures against counting by hand, and a whole evaluation of a small data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from segstream.datasets import IGNORE, Dataset
+from segstream.datasets.camvid import CLASSES
+from segstream.errors import UsageError
+from segstream.evaluate import class_iou, confusion, evaluate, mean_iou
+
+
+def test_figures_match_counting_by_hand() -> None:
+    labels = torch.tensor([[0, 0, 1, IGNORE]])
+    predicted = torch.tensor([[0, 1, 1, 2]])
+    matrix = confusion(predicted, labels, 4)
+    assert matrix.tolist()[0][:2] == [1, 1] and int(matrix.sum()) == 3
+    iou = class_iou(matrix)
+    assert iou[0] == 0.5 and iou[1] == 0.5 and bool(iou[2].isnan())
+    assert mean_iou(matrix) == 0.5
+
+
+def small(classes: tuple[str, ...] = CLASSES) -> Dataset:
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.integers(0, 256, (64, 128, 3), dtype=np.uint8), rng.integers(0, len(classes), (64, 128), dtype=np.uint8))
+        for _ in range(2)
+    ]
+    return Dataset("small", "val", classes, ("a", "b"), lambda i: pairs[i])
+
+
+def test_reports_cost_share_and_progress() -> None:
+    seen: list[tuple[int, int]] = []
+    options = {"size": (128, 64), "device": "cpu"}
+    dense = evaluate("untrained-rn18", small(), policy="dense", progress=lambda *d: seen.append(d), **options)
+    high = evaluate("untrained-rn18", small(), policy="high", **options)
+    low = evaluate("untrained-rn18", small(), policy="low", **options)
+    half = evaluate("untrained-rn18", small(), policy="random", threshold=0.0, budget=0.5, **options)
+    assert seen == [(1, 2), (2, 2)]
+    assert dense.miou == pytest.approx(high.miou, abs=1e-4) and dense.gmacs == high.gmacs == high.dense_gmacs
+    assert low.high_share == 0 and low.gmacs < 0.27 * low.dense_gmacs
+    assert half.high_share == 0.5
+    assert set(dense.to_json()) >= {"model", "dataset", "split", "images", "policy", "miou", "iou", "pixel_accuracy"}
+
+
+def test_refuses_other_classes() -> None:
+    with pytest.raises(UsageError, match="classes"):
+        evaluate("untrained-rn18", small(("a", "b")), device="cpu")
