@@ -1,0 +1,35 @@
+"""Losses against plain torch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from segstream.datasets import IGNORE
+from segstream.training.losses import block_mean, class_weights, enlarge, mean_loss, pixel_loss
+
+
+def test_enlarging_by_matrices_is_bilinear_interpolation() -> None:
+    logits = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(enlarge(logits), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weighted_mean_is_torchs_cross_entropy() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 3, 4, 4, generator=generator)
+    labels = torch.randint(0, 3, (2, 16, 16), generator=generator)
+    labels[0, :3] = IGNORE
+    weights = torch.tensor([0.5, 1.0, 2.0])
+    loss, weight = pixel_loss(logits, labels, weights)
+    expected = F.cross_entropy(enlarge(logits), labels, weight=weights, ignore_index=IGNORE)
+    torch.testing.assert_close(mean_loss(loss, weight), expected)
+    assert float(mean_loss(loss, weight, bootstrap=0.1)) > float(expected)
+    torch.testing.assert_close(block_mean(loss, 8)[0, 0, 1], loss[0, :8, 8:].mean())
+
+
+def test_rare_classes_weigh_more() -> None:
+    labels = torch.tensor([[[0] * 9 + [1, IGNORE, IGNORE]]], dtype=torch.uint8)
+    weights = class_weights(labels, 2, 0.5)
+    torch.testing.assert_close(float(weights[1] / weights[0]), 3.0, atol=1e-4, rtol=0)
+    torch.testing.assert_close(float(0.9 * weights[0] + 0.1 * weights[1]), 1.0, atol=1e-5, rtol=0)
