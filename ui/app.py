@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from segstream.ui import store
+from segstream.ui.memory import limit_heaps
 from segstream.ui.state import Settings, ViewerState
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def make_application() -> QApplication:
     """The one QApplication of this process."""
     from PyQt6.QtWidgets import QApplication
 
+    limit_heaps()
     application = QApplication.instance()
     if not isinstance(application, QApplication):
         application = QApplication(sys.argv[:1])

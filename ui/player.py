@@ -15,6 +15,7 @@ from segstream.frames import Result
 from segstream.pipeline import Lane, Pipeline
 from segstream.sources import SourceOptions, open_source, redact
 from segstream.ui.engine import Engine, Fixed, Seat
+from segstream.ui.memory import give_back
 from segstream.ui.recorder import Recorder
 from segstream.ui.state import EMPTY, ENDED, FAILED, OPENING, PAUSED, PLAYING, Network, Settings, Source
 
@@ -52,7 +53,8 @@ class _Playing:
 
     @property
     def ended(self) -> bool:
-        return getattr(self.pipeline, "ended", self.pipeline._lanes[0].feed.ended)
+        """The file is at its end: its reader has nothing more and all that was read is through the network."""
+        return self.pipeline._lanes[0].feed.ended
 
     def leave(self) -> None:
         self.seat.leave()
@@ -180,6 +182,7 @@ class Player:
             good &= not thread.is_alive()
         for recorder in self._finishing:
             good &= recorder.join(max(0.1, deadline - time.monotonic()))
+        give_back()
         return good
 
     # The buttons

@@ -19,7 +19,7 @@ from tests.ui.helpers import our_threads, wait_for
 
 Maker = Callable[..., Any]
 _CYCLES = 50
-_SETTLED = 10  # cycles until caches and pools have their size
+_SETTLED = 5  # cycles until caches and pools have their size
 _BYTES = 20e6
 
 
