@@ -25,7 +25,7 @@ class Slot(QObject):
         self._lock = threading.Lock()
         self._value: Any = None
         self._closed = False
-        self._put.connect(self.arrived, Qt.ConnectionType.QueuedConnection)
+        self._put.connect(self.arrived, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
 
     def put(self, value: Any) -> bool:
         """Hand over a value from any thread; true when it replaced one that nobody has taken."""

@@ -82,15 +82,21 @@ def compose(request: Request) -> Picture:
     if x1 <= x0 or y1 <= y0:
         return Picture(request, crop, None, None)
     _, _, width, height = place.rect(*crop)
-    source = None
+    source: NDArray[np.uint8] | None = None
     if view != "mask":
-        source = _scaled(request.result.frame.image[y0:y1, x0:x1], width, height, place.scale)
-        source = cv2.cvtColor(source, cv2.COLOR_RGB2BGRA)
+        scaled = _scaled(request.result.frame.image[y0:y1, x0:x1], width, height, place.scale)
+        source = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2BGRA), dtype=np.uint8)
     if view == "source":
         return Picture(request, crop, source, None)
-    labels = request.result.labels[y0:y1, x0:x1]
-    labels = cv2.resize(np.ascontiguousarray(labels), (width, height), interpolation=cv2.INTER_NEAREST)
-    painted = paint(labels, source, request.palette, request.hidden, 1.0 if view == "mask" else request.alpha)
+    part = np.ascontiguousarray(request.result.labels[y0:y1, x0:x1])
+    labels = cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST)
+    painted = paint(
+        np.asarray(labels, dtype=np.uint8),
+        source,
+        request.palette,
+        request.hidden,
+        1.0 if view == "mask" else request.alpha,
+    )
     return Picture(request, crop, source if view == "split" else None, painted)
 
 

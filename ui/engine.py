@@ -141,14 +141,15 @@ class Engine:
             self._changed.notify_all()
 
     def _load(self, wanted: tuple[str, str]) -> None:
-        from segstream.models import DEFAULT_MODEL
+        from segstream.models import DEFAULT_MODEL, load_model
         from segstream.policies import POLICIES
         from segstream.segmenter import Segmenter
 
         model, device = wanted
-        segmenter = Segmenter(
-            model or DEFAULT_MODEL, device=device, policy="high", size=self._fixed.size, block=self._fixed.block
-        )
+        loaded = load_model(model or DEFAULT_MODEL)
+        if self._closing:
+            return
+        segmenter = Segmenter(loaded, device=device, policy="high", size=self._fixed.size, block=self._fixed.block)
         thresholds = {
             name: segmenter.threshold_for(name)
             for name in POLICIES

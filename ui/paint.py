@@ -81,7 +81,7 @@ def _fill(painter: QPainter, edges: NDArray[np.int64], colour: QColor) -> None:
     """Fill rectangles given as [N, 4]: x0, y0, x1, y1 in device pixels."""
     if len(edges):
         painter.setBrush(colour)
-        painter.drawRects([QRect(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in edges.tolist()])
+        painter.drawRects(*(QRect(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in edges.tolist()))
 
 
 def _paint_divider(painter: QPainter, place: Placement, divider: float, ratio: float) -> None:
@@ -119,8 +119,9 @@ def render(result: Result, palette: NDArray[np.uint8], look: Look) -> NDArray[np
     bits = image.constBits()
     if bits is None:
         raise MemoryError(f"there is no memory for a picture of {width}x{height}")
-    bits.setsize(image.sizeInBytes())
-    pixels = np.frombuffer(bits, dtype=np.uint8).reshape(height, width, 4)  # B, G, R, unused
+    pixels = np.frombuffer(bits.asstring(image.sizeInBytes()), dtype=np.uint8).reshape(
+        height, width, 4
+    )  # B, G, R, unused
     return np.ascontiguousarray(pixels[..., 2::-1])
 
 

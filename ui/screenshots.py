@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> int:
 def take(name: str) -> int:
     """Take one picture, in a process with a screen of its own."""
     from PyQt6.QtGui import QGuiApplication
+    from PyQt6.sip import voidptr
 
     from segstream.ui.app import leave, make_application, make_window
     from segstream.ui.state import Settings
@@ -90,7 +91,7 @@ def take(name: str) -> int:
         if not acted and len(window.measurements) > results // 2:
             acted = True
             _act_late(window, action)
-    picture = screen.grabWindow(0)
+    picture = screen.grabWindow(voidptr(0))
     picture.save(os.environ["SHOT"])
     window.close()
     leave(0)

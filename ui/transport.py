@@ -82,17 +82,16 @@ class Transport(QWidget):
     def _arrange(self) -> None:
         row = QHBoxLayout()
         row.setSpacing(4)
-        for widget in (self.play, self.back, self.forward, self.time, self.live, self.live_detail):
-            row.addWidget(widget)
-        row.addSpacing(6)
-        for widget in (self.speed, self.loop):
-            row.addWidget(widget)
-        row.addStretch(1)
-        for widget in (self.view, self.alpha, self.grid):
-            row.addWidget(widget)
-        row.addSpacing(10)
-        for widget in (self.record, self.shot, self.panel, self.full):
-            row.addWidget(widget)
+        stretch = QWidget()
+        groups: tuple[tuple[QWidget, ...], ...] = (
+            (self.play, self.back, self.forward, self.time, self.live, self.live_detail),
+            (self.speed, self.loop, stretch, self.view, self.alpha, self.grid),
+            (self.record, self.shot, self.panel, self.full),
+        )
+        for group in groups:
+            for widget in group:
+                row.addWidget(widget, 1 if widget is stretch else 0)
+            row.addSpacing(0 if group is groups[-1] else 8)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 4, 12, 8)
         layout.setSpacing(2)

@@ -18,6 +18,8 @@ def one_torch_thread() -> Iterator[None]:
     """The networks here are too small to share out, and threads that wait for each other are slow on a busy machine."""
     import torch
 
+    import segstream.segmenter  # noqa: F401  (seconds on a busy machine, which are not what the tests time)
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
