@@ -14,6 +14,13 @@
 #endif
 #define KERNEL extern "C" __global__ void
 
+// The engine compiles a variant per level, so that divisions by the sides of tiles become shifts.
+#ifdef FIXED_QH
+#define FIX_SIDES qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
+#else
+#define FIX_SIDES (void)0
+#endif
+
 using scalar = SCALAR;
 
 __device__ inline float to_float(float x) { return x; }
@@ -124,7 +131,8 @@ __device__ inline int find_source(const Map& map, const Tile& tile, int y, int x
     }
   }
   const int side_y = per_block * map.qh, side_x = per_block * map.qw;
-  const int gy = y / side_y, gx = x / side_x;
+  // Two divisions by constants in place of one by a variable.
+  const int gy = tile.high ? y / (2 * map.qh) : y / map.qh, gx = tile.high ? x / (2 * map.qw) : x / map.qw;
   const int code = map.blocks[(tile.n * map.gh + gy) * map.gw + gx], first = code >> 1;
   y -= gy * side_y;
   x -= gx * side_x;

@@ -45,10 +45,11 @@ __device__ inline Vec padded_value(const Map& map, const Item& at, int t, F valu
 }
 
 // Max pooling 3x3, stride 2, of features that are not negative, then BlockPad.
-KERNEL pool_pad(const scalar* x,  // [T, 2qh, 2qw, C]
+KERNEL __launch_bounds__(256, 4) pool_pad(const scalar* x,  // [T, 2qh, 2qw, C]
                 scalar* pooled,   // [T, qh, qw, C]
                 scalar* padded,   // [T, qh+2, qw+2, C]; not written where p = 0
                 const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
+  FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw}, fine{blocks, tiles, gh, gw, 2 * qh, 2 * qw};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);
@@ -56,17 +57,24 @@ KERNEL pool_pad(const scalar* x,  // [T, 2qh, 2qw, C]
   const auto pool = [&](int row) {
     const int other = row / (qh * qw), y0 = 2 * (row / qw % qh), x0 = 2 * (row % qw);
     Vec most = zero_vec();
-    const bool inner = y0 > 0 && x0 > 0;
-    Tile tile{0, 0, 0, false};
-    if (!inner) tile = find_tile(fine, other);
-    for (int y = y0 - 1; y <= y0 + 1; y++)
-      for (int x_ = x0 - 1; x_ <= x0 + 1; x_++) {
-        int code = (other * fine.qh + y) * fine.qw + x_;
-        if (y < 0 || x_ < 0) code = find_source(fine, tile, tile.y * fine.qh + y, tile.x * fine.qw + x_, ZEROS);
-        const Vec value = read_code(fine, x, code, channels, at.c);
+    const auto take = [&](const Vec& value) {
 #pragma unroll
-        for (int i = 0; i < VEC; i++) most.v[i] = fmaxf(most.v[i], value.v[i]);
-      }
+      for (int i = 0; i < VEC; i++) most.v[i] = fmaxf(most.v[i], value.v[i]);
+    };
+    if (y0 > 0 && x0 > 0) {
+      const scalar* from = x + ((long long)(other * fine.qh + y0 - 1) * fine.qw + x0 - 1) * channels + at.c;
+#pragma unroll
+      for (int i = 0; i < 9; i++) take(load_vec(from + (i / 3 * fine.qw + i % 3) * channels));
+      return most;
+    }
+    const Tile tile = find_tile(fine, other);
+#pragma unroll 1
+    for (int i = 0; i < 9; i++) {
+      const int y = y0 - 1 + i / 3, x_ = x0 - 1 + i % 3;
+      int code = (other * fine.qh + y) * fine.qw + x_;
+      if (y < 0 || x_ < 0) code = find_source(fine, tile, tile.y * fine.qh + y, tile.x * fine.qw + x_, ZEROS);
+      take(read_code(fine, x, code, channels, at.c));
+    }
     return most;
   };
   const Vec value = padded_value(map, at, t, pool);
@@ -82,6 +90,7 @@ KERNEL pad_features(const scalar* x,      // [T, qh, qw, C]
                     const float* scale,   // [C] or null
                     const float* shift,   // [C] or null
                     const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
+  FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);
@@ -98,32 +107,38 @@ KERNEL pad_features(const scalar* x,      // [T, qh, qw, C]
 }
 
 // One step of the decoder up to its 3x3 layer: relu(bn(enlarge(x) + skip)), padded.
-KERNEL enlarge_add(const scalar* x,     // [T, qh/2, qw/2, C]
+KERNEL __launch_bounds__(256, 4) enlarge_add(const scalar* x,     // [T, qh/2, qw/2, C]
                    const scalar* skip,  // [T, qh, qw, C]
                    scalar* padded,      // [T, qh+2p, qw+2p, C]
                    const float* scale,  // [C]
                    const float* shift,  // [C]
                    const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p, int edge) {
+  FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw}, coarse{blocks, tiles, gh, gw, qh / 2, qw / 2};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);
   if (!at.valid) return;
-  const Vec gain = load_floats(scale + at.c), offset = load_floats(shift + at.c);
   const auto sum_at = [&](int row) {
     const int other = row / (qh * qw), y = row / qw % qh, x_ = row % qw;
     const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
     Vec sum = load_vec(skip + (long long)row * channels + at.c);
     const bool inner = y1 >= 0 && y1 < coarse.qh && x1 >= 0 && x1 < coarse.qw;
-    Tile tile{0, 0, 0, false};
-    if (!inner) tile = find_tile(coarse, other);
-#pragma unroll
+    if (inner) {
+      const scalar* from = x + (long long)other * coarse.qh * coarse.qw * channels + at.c;
+      add_scaled(sum, load_vec(from + (y0 * coarse.qw + x0) * channels), 0.5625f);
+      add_scaled(sum, load_vec(from + (y0 * coarse.qw + x1) * channels), 0.1875f);
+      add_scaled(sum, load_vec(from + (y1 * coarse.qw + x0) * channels), 0.1875f);
+      add_scaled(sum, load_vec(from + (y1 * coarse.qw + x1) * channels), 0.0625f);
+      return norm_relu(sum, load_floats(scale + at.c), load_floats(shift + at.c));
+    }
+    const Tile tile = find_tile(coarse, other);
+#pragma unroll 1
     for (int i = 0; i < 4; i++) {
       const int ty = i & 2 ? y1 : y0, tx = i & 1 ? x1 : x0;
-      int code = (other * coarse.qh + ty) * coarse.qw + tx;
-      if (!inner) code = find_source(coarse, tile, tile.y * coarse.qh + ty, tile.x * coarse.qw + tx, edge);
+      const int code = find_source(coarse, tile, tile.y * coarse.qh + ty, tile.x * coarse.qw + tx, edge);
       add_scaled(sum, read_code(coarse, x, code, channels, at.c), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
     }
-    return norm_relu(sum, gain, offset);
+    return norm_relu(sum, load_floats(scale + at.c), load_floats(shift + at.c));
   };
   store_vec(padded + padded_at(map, at, t, p) * channels + at.c, padded_value(map, at, t, sum_at));
 }

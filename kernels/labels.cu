@@ -22,15 +22,27 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
   __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
   const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS, groups = depth / 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  for (int i = threadIdx.x; i < ROWS * groups; i += blockDim.x) {
-    const int row = i / groups, c = i % groups * 8;
-    Pack<__half, 8> pack;
-    if (first + row < rows) pack = *reinterpret_cast<const Pack<__half, 8>*>(x + (long long)(first + row) * depth + c);
-    for (int k = 0; k < 8; k++) {
-      const float value = first + row < rows ? __half2float(pack.v[k]) * scale[c + k] + shift[c + k] : 0.f;
-      pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
+  constexpr int AHEAD = 4;  // loads under way
+  for (int begin = threadIdx.x; begin < ROWS * groups; begin += AHEAD * blockDim.x) {
+    Pack<__half, 8> packs[AHEAD];
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const int i = begin + j * blockDim.x, row = i / groups, c = i % groups * 8;
+      if (row < ROWS && first + row < rows)
+        packs[j] = *reinterpret_cast<const Pack<__half, 8>*>(x + (long long)(first + row) * depth + c);
     }
-    *reinterpret_cast<Pack<__half, 8>*>(a_rows + row * A_PITCH + c) = pack;
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const int i = begin + j * blockDim.x, row = i / groups, c = i % groups * 8;
+      if (row >= ROWS) continue;
+      Pack<__half, 8> pack;
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+        const float value = first + row < rows ? __half2float(packs[j].v[k]) * scale[c + k] + shift[c + k] : 0.f;
+        pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
+      }
+      *reinterpret_cast<Pack<__half, 8>*>(a_rows + row * A_PITCH + c) = pack;
+    }
   }
   for (int i = threadIdx.x; i < depth * COLUMNS / 8; i += blockDim.x) {
     const int k = i / (COLUMNS / 8), n = i % (COLUMNS / 8) * 8;

@@ -36,6 +36,7 @@ KERNEL pool_cells(const scalar* x,       // [T, qh, qw, C]
                   float* cells,          // [sum of rows * columns, width]
                   const int* blocks, int gh, int gw, int qh, int qw, int channels, int width, int fine, int columns0,
                   int columns1, int columns2) {
+  FIX_SIDES;
   __shared__ float part[4096];
   __shared__ float mean[256];
   const Levels levels = make_levels(columns0, columns1, columns2);
@@ -100,6 +101,7 @@ KERNEL pyramid(const scalar* x,      // [T, qh, qw, C]
                scalar* out,          // [T, qh, qw, total]
                const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int width, int total,
                int fine, int columns0, int columns1, int columns2) {
+  FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw};
   const int item = blockIdx.x * blockDim.x + threadIdx.x, t = blockIdx.y;
   if (item >= qh * qw * total) return;

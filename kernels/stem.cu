@@ -1,4 +1,4 @@
-// BlockSample, normalisation and the 7x7 stride-2 stem in one: from the uint8 frame to ReLU(conv + bias) on tiles.
+// BlockSample and normalisation of the uint8 frame, and the 7x7 stride-2 stem on tiles: ReLU(conv + bias).
 //
 // An implicit matrix product: 16x16 outputs of 64 channels a step. The patch of input pixels stands in shared memory as
 // 4 halves a pixel, so that the A matrix of 16 neighbouring outputs for one kernel row is 16 rows that overlap: row i
@@ -16,38 +16,53 @@ constexpr int KERNEL_ROW = 32;          // K of one kernel row
 constexpr int OUT = 64;                 // output channels
 constexpr int WEIGHT_PITCH = OUT + 8;   // halves; the padding keeps banks apart
 constexpr int STAGE_PITCH = 20;         // floats of a row of the staged 16x16 result
+constexpr int THREADS = 256;
 
-// The normalised pixel (y, x) of the canvas of a tile's resolution, as BlockPad over BlockSample has it.
-__device__ inline void sample_pixel(const unsigned char* frame, const float* norm, const Map& map, const Tile& tile,
-                                    int y, int x, int height, int width, int whole, __half* out) {
-  const int per = tile.high ? 2 : 1;
-  int n = 1;  // side of the square of frame pixels whose mean this is
-  bool inside = y >= 0 && x >= 0 && y < per * map.gh * map.qh && x < per * map.gw * map.qw;
-  if (inside && tile.high) {
-    const int gy = y / (2 * map.qh), gx = x / (2 * map.qw);
-    if (!(map.blocks[(tile.n * map.gh + gy) * map.gw + gx] & 1)) n = 2, y &= ~1, x &= ~1;
-  } else if (!tile.high && !whole) {
-    n = 2, y *= 2, x *= 2;
-  }
-  for (int c = 0; c < 3; c++) {
-    float sum = 0.f;
-    if (inside) {
-      for (int j = y; j < min(y + n, height); j++)
-        for (int i = x; i < min(x + n, width); i++) sum += (float)frame[(j * width + i) * 3 + c] - norm[c];
-      sum *= norm[3 + c] * (n == 1 ? 1.f : 0.25f);
+// BlockSample and normalisation into two pictures of 4 halves a pixel (the fourth is zero): `fine`, where low blocks hold
+// their 2x2 means twice each way, is what high tiles see, and `coarse`, the means, what low ones do. `whole`: no blocks,
+// only `fine`. One thread for each 2x2 pixels.
+KERNEL sample_frame(const unsigned char* frame,  // [height, width, 3]
+                    const float* norm,           // [6]: offsets (0..255), gains
+                    __half* fine,                // [rows, columns, 4]
+                    __half* coarse,              // [rows/2, columns/2, 4]
+                    const int* blocks, int gw, int block, int height, int width, int rows, int columns, int whole) {
+  const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x), y = 2 * blockIdx.y;
+  if (x >= columns) return;
+  float value[4][4];
+  float mean[4] = {0.f, 0.f, 0.f, 0.f};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int py = y + (i >> 1), px = x + (i & 1);
+    const bool inside = py < height && px < width;
+#pragma unroll
+    for (int c = 0; c < 3; c++) {
+      value[i][c] = inside ? ((float)frame[(py * width + px) * 3 + c] - norm[c]) * norm[3 + c] : 0.f;
+      mean[c] += 0.25f * value[i][c];
     }
-    out[c] = __float2half_rn(sum);
+    value[i][3] = 0.f;
   }
-  out[3] = __float2half_rn(0.f);
+  const bool high = whole || (blocks[y / block * gw + x / block] & 1);
+#pragma unroll
+  for (int j = 0; j < 2; j++) {
+    Pack<__half, 8> pack;
+#pragma unroll
+    for (int k = 0; k < 8; k++) pack.v[k] = __float2half_rn(high ? value[2 * j + k / 4][k % 4] : mean[k % 4]);
+    *reinterpret_cast<Pack<__half, 8>*>(fine + ((long long)(y + j) * columns + x) * 4) = pack;
+  }
+  if (whole) return;
+  Pack<__half, 4> pack;
+#pragma unroll
+  for (int c = 0; c < 4; c++) pack.v[c] = __float2half_rn(mean[c]);
+  *reinterpret_cast<Pack<__half, 4>*>(coarse + ((long long)(y / 2) * (columns / 2) + x / 2) * 4) = pack;
 }
 
 // Launch: 256 threads; blocks take the steps (tile, row of steps, column of steps) in turn.
-KERNEL stem(const unsigned char* frame,  // [height, width, 3]
-            const float* norm,           // [6]: offsets (0..255), gains
-            const __half* weights,       // [7 * 32, 64], row = (kernel row * 8 + kernel column) * 4 + channel
-            const float* bias,           // [64]
-            __half* out,                 // [T, oh, ow, 64]
-            const int* blocks, const int* tiles, int gh, int gw, int oh, int ow, int height, int width, int n_tiles,
+KERNEL __launch_bounds__(THREADS, 2) stem(const __half* fine,     // [rows, columns, 4], see sample_frame
+            const __half* coarse,   // [rows/2, columns/2, 4]
+            const __half* weights,  // [7 * 32, 64], row = (kernel row * 8 + kernel column) * 4 + channel
+            const float* bias,      // [64]
+            __half* out,            // [T, oh, ow, 64]
+            const int* blocks, const int* tiles, int gh, int gw, int oh, int ow, int rows, int columns, int n_tiles,
             int whole) {
   __shared__ __align__(128) __half weight_rows[7 * KERNEL_ROW * WEIGHT_PITCH];
   __shared__ __align__(128) __half patch[PATCH * PITCH * 4];
@@ -60,11 +75,18 @@ KERNEL stem(const unsigned char* frame,  // [height, width, 3]
   for (int step = blockIdx.x; step < n_tiles * steps; step += gridDim.x) {
     const int t = step / steps, oy = step % steps / steps_x * SIDE, ox = step % steps_x * SIDE;
     const Tile tile = find_tile(map, t);
-    for (int i = threadIdx.x; i < PATCH * PITCH; i += blockDim.x) {
-      const int py = i / PITCH, px = i % PITCH;
-      const bool used = px < PATCH;
-      sample_pixel(frame, norm, map, tile, used ? tile.y * map.qh + 2 * oy + py - 3 : -1,
-                   tile.x * map.qw + 2 * ox + px - 3, height, width, whole, patch + i * 4);
+    const bool on_fine = tile.high || whole;
+    const __half* from = on_fine ? fine : coarse;
+    const int height = on_fine ? rows : rows / 2, width = on_fine ? columns : columns / 2;
+    const int top = tile.y * map.qh + 2 * oy - 3, left = tile.x * map.qw + 2 * ox - 3;
+#pragma unroll
+    for (int i = threadIdx.x; i < PATCH * PITCH; i += THREADS) {
+      const int py = i / PITCH, px = i % PITCH, y = top + py, x = left + px;
+      Pack<__half, 4> pixel;
+      for (int c = 0; c < 4; c++) pixel.v[c] = __float2half_rn(0.f);
+      if (px < PATCH && y >= 0 && x >= 0 && y < height && x < width)
+        pixel = *reinterpret_cast<const Pack<__half, 4>*>(from + ((long long)y * width + x) * 4);
+      *reinterpret_cast<Pack<__half, 4>*>(patch + i * 4) = pixel;
     }
     __syncthreads();
     wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[2][OUT / 16];

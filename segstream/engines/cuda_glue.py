@@ -12,7 +12,7 @@ from segstream.kernels.launcher import Argument, launch
 from segstream.kernels.ops import EDGES, THREADS
 from segstream.models.swiftnet import POOL_GRIDS
 
-STEM_BLOCKS = 132 * 4  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
+STEM_BLOCKS = 132 * 2  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,26 @@ def grid_for(pixels: int, channels: int, count: int, vec: int = 8) -> tuple[int,
     return -(-pixels * (channels // vec) // THREADS), count
 
 
+def fixed(side: tuple[int, int], channels: int) -> dict[str, str]:
+    """Macros that compile a variant of a kernel for one level."""
+    return {"FIXED_QH": str(side[0]), "FIXED_QW": str(side[1]), "FIXED_C": str(channels)}
+
+
 def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor:
     """uint8 [h, w, 3] -> ReLU of the stem, [T, q, q, 64] at stride 2."""
     oh, ow = layout.at(2)
     out = torch.empty(layout.n_tiles, oh, ow, 64, dtype=torch.float16, device=frame.device)
     steps = layout.n_tiles * (oh // 16) * (ow // 16)
     height, width, _ = frame.shape
-    arguments: list[Argument] = [frame, norm, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
-    arguments += [height, width, layout.n_tiles, int(layout.whole)]
+    block = layout.side[0] * (1 if layout.whole else 2)
+    rows, columns = layout.rows * block, layout.columns * (layout.side[1] if layout.whole else block)
+    fine = torch.empty(rows, columns, 4, dtype=torch.float16, device=frame.device)
+    coarse = torch.empty(rows // 2, columns // 2, 4, dtype=torch.float16, device=frame.device)
+    arguments: list[Argument] = [frame, norm, fine, coarse, layout.blocks, layout.columns, block]
+    arguments += [height, width, rows, columns, int(layout.whole)]
+    launch("stem.cu", "sample_frame", ((columns // 2 + 127) // 128, rows // 2), 128, arguments)
+    arguments = [fine, coarse, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
+    arguments += [rows, columns, layout.n_tiles, int(layout.whole)]
     launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments)
     return out
 
@@ -99,7 +111,14 @@ def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     pooled = x.new_empty(t, qh, qw, c)
     padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c) if p else pooled
     grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
-    launch("glue.cu", "pool_pad", grid, THREADS, [x, pooled, padded, *layout.arguments((qh, qw)), c, p])
+    launch(
+        "glue.cu",
+        "pool_pad",
+        grid,
+        THREADS,
+        [x, pooled, padded, *layout.arguments((qh, qw)), c, p],
+        defines=fixed((qh, qw), c),
+    )
     return pooled, padded
 
 
@@ -124,7 +143,14 @@ def features(
             norm.shift if norm else None,
         ]
         grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
-        launch("glue.cu", "pad_features", grid, THREADS, [x, *outputs, *layout.arguments((qh, qw)), c, p])
+        launch(
+            "glue.cu",
+            "pad_features",
+            grid,
+            THREADS,
+            [x, *outputs, *layout.arguments((qh, qw)), c, p],
+            defines=fixed((qh, qw), c),
+        )
     return x if padded is None else padded, subset, activated
 
 
@@ -145,7 +171,7 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
         p,
         layout.edge,
     ]
-    launch("glue.cu", "enlarge_add", grid, THREADS, arguments)
+    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=fixed((qh, qw), c))
     return padded
 
 
@@ -164,11 +190,11 @@ def pyramid_input(x: Tensor, weights: Pyramid, layout: Layout) -> Tensor:
     pooled = torch.empty(cells, width, dtype=torch.float32, device=x.device)
     arguments: list[Argument] = [x, weights.level_norm.scale, weights.level_norm.shift, weights.level, pooled]
     arguments += [layout.blocks, layout.rows, layout.columns, qh, qw, c, width, fine, *columns]
-    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments)
+    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments, defines=fixed((qh, qw), c))
     out = x.new_empty(t, qh, qw, total)
     arguments = [x, pooled, weights.fuse_norm.scale, weights.fuse_norm.shift, out]
     arguments += [*layout.arguments((qh, qw)), c, width, total, fine, *columns]
-    launch("spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments)
+    launch("spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments, defines=fixed((qh, qw), c))
     return out
 
 
@@ -190,7 +216,14 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
         return x[0]
     out = x.new_empty(2 * layout.rows * qh, 2 * layout.columns * qw, c)
     grid = grid_for(2 * layout.columns * qw, c, out.shape[0])
-    launch("blocks.cu", "block_combine", grid, THREADS, [x, out, *layout.arguments((qh, qw)), c, layout.edge])
+    launch(
+        "blocks.cu",
+        "block_combine",
+        grid,
+        THREADS,
+        [x, out, *layout.arguments((qh, qw)), c, layout.edge],
+        defines=fixed((qh, qw), c),
+    )
     return out
 
 

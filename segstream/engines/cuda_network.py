@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
+import torch
 from torch import Tensor
 
 from segstream.engines import cuda_glue as glue
@@ -23,10 +27,11 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
         half [H/4, W/4, padded classes] over the whole network input.
     """
     x, skips = encode(glue.stem(frame, norm, weights, layout), weights, layout)
+    steps = list(zip(weights.upsample, reversed(skips), strict=True))
+    added = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)
-    for step, skip in zip(weights.upsample, reversed(skips), strict=True):
-        added = one_by_one(skip, step.skip)
-        padded = glue.enlarge_add(x, added, step.norm, layout)
+    for (step, _), wait in zip(steps, added, strict=True):
+        padded = glue.enlarge_add(x, wait(), step.norm, layout)
         x = rows_of(conv_only(tiles_of(padded), step.blend, 1 - layout.pad))
     return glue.combine(glue.class_logits(x, weights), layout)
 
@@ -34,6 +39,32 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
 def one_by_one(x: Tensor, matrix: Tensor) -> Tensor:
     """A 1x1 layer: [T, q, q, Cin] -> [T, q, q, Cout]."""
     return multiply(x.reshape(-1, x.shape[-1]), matrix).view(*x.shape[:-1], matrix.shape[1])
+
+
+@cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def aside(x: Tensor, matrix: Tensor) -> Callable[[], Tensor]:
+    """Start a 1x1 layer beside what the current stream does next; the function returned waits and gives the result.
+
+    The caller keeps `x` until then. The side stream first waits for the current one, so memory that either reuses is
+    no longer in use.
+    """
+    if not x.is_cuda:
+        result = one_by_one(x, matrix)
+        return lambda: result
+    main, side = torch.cuda.current_stream(x.device), side_stream(x.device)
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        result = one_by_one(x, matrix)
+
+    def wait() -> Tensor:
+        main.wait_stream(side)
+        return result
+
+    return wait
 
 
 def encode(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, list[Tensor]]:
@@ -46,6 +77,8 @@ def encode(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, list[Te
         What each decoder step and the pyramid take: relu(norm(features)), at stride 32 and at strides 4, 8 and 16.
     """
     x, padded = glue.pool_pad(x, layout)
+    if not weights.levels[0][0].convs[0].padding:
+        padded = x
     norms = [step.skip_norm for step in reversed(weights.upsample)]
     if not layout.local:
         norms.append(weights.pyramid.first_norm)
@@ -71,9 +104,7 @@ def encode(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, list[Te
 
 def residual(x: Tensor, padded: Tensor, even: Tensor | None, block: Block, layout: Layout) -> Tensor:
     """A residual block: x [T, q, q, C], `padded` the same padded for a 3x3 layer, `even` every second pixel of it."""
-    shortcut = x
-    if block.shortcut is not None:
-        shortcut = one_by_one(x if even is None else even, block.shortcut)
+    shortcut = (lambda: x) if block.shortcut is None else aside(x if even is None else even, block.shortcut)
     out = tiles_of(padded)
     for i, conv in enumerate(block.convs):
         own_padding = conv.padding - layout.pad if conv.padding else 0
@@ -82,7 +113,7 @@ def residual(x: Tensor, padded: Tensor, even: Tensor | None, block: Block, layou
         if i + 1 < len(block.convs):
             out = conv_relu(out, conv, own_padding)
         else:
-            out = conv_add_relu(out, conv, own_padding, tiles_of(shortcut))
+            out = conv_add_relu(out, conv, own_padding, tiles_of(shortcut()))
     return rows_of(out)
 
 
