@@ -44,7 +44,7 @@ class Store:
         self.pool = ThreadPoolExecutor(min(16, cpu_count() or 1), thread_name_prefix="decode")
         self._next: tuple[tuple[int, ...], list[Future[tuple[Tensor, Tensor]]]] | None = None
         first = read_pair(data, 0, resize)
-        self.size = tuple(first[1].shape)  # height and width
+        self.size = (first[1].shape[0], first[1].shape[1])  # height and width
         self.cached = len(data) * (first[0].numel() + first[1].numel()) <= CACHE_SHARE * free_memory(device)
         if self.cached:
             pairs = self._decode(range(len(data)))

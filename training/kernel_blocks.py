@@ -63,7 +63,6 @@ def use_kernels(say: Callable[[str], None]) -> bool:
             return tiles.sample(x, grid, halo)
         return ops.block_sample(x, *cache.of(grid), halo)
 
-    kept = (layers.pad, layers.enlarge, layers.sample, resnet.sample, swiftnet.combine, swiftnet.sample)
     try:
         worst = compare(sample, pad, enlarge, combine)
     except Exception as error:  # whatever a driver or a compiler raises, training can go on without kernels
@@ -72,10 +71,10 @@ def use_kernels(say: Callable[[str], None]) -> bool:
     if worst > 0.02:
         say(f"block operations: plain torch (the kernels differ by {worst:.3g})")
         return False
-    del kept
-    layers.pad, layers.enlarge, layers.sample = pad, enlarge, sample
-    resnet.sample = sample
-    swiftnet.combine, swiftnet.sample = combine, sample
+    replacements = [(layers, "pad", pad), (layers, "enlarge", enlarge), (layers, "sample", sample)]
+    replacements += [(resnet, "sample", sample), (swiftnet, "combine", combine), (swiftnet, "sample", sample)]
+    for module, name, function in replacements:
+        setattr(module, name, function)
     say(f"block operations: CUDA kernels (largest difference to plain torch {worst:.2g})")
     return True
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +104,14 @@ def train(
     while any(not run.finished for run in runs):
         for run in runs:
             if not run.finished:
-                guarded(run, lambda run=run: advance(run, data, clock.share(), say), say)
+                guarded(run, partial(advance, run, data, clock.share(), say), say)
         now = time.monotonic()
         if now - reported > REPORT_SECONDS:
             for run in runs:
                 if not run.finished:
                     speed = (run.job.step - since[id(run)]) * run.config.batch / (now - reported)
                     since[id(run)] = run.job.step
-                    guarded(run, lambda run=run, speed=speed: progress(run, speed, say), say)
+                    guarded(run, partial(progress, run, speed, say), say)
             reported = now
         if stop():
             for run in runs:
@@ -120,7 +121,7 @@ def train(
         if now - saved > CHECKPOINT_SECONDS:
             for run in runs:
                 if not run.finished:
-                    guarded(run, lambda run=run: save(run), say)
+                    guarded(run, partial(save, run), say)
             saved = now
     return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
         policy_net = PolicyNet()
         policy_net.load_state_dict(copy.deepcopy(job.policy_net.state_dict()))
         with torch.no_grad():
-            policy_net.layers[-1].bias -= bias  # type: ignore[operator]
+            cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
         policy_net.eval()
     height, width = data.val.labels.shape[-2:]
     spec = ModelSpec(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -128,21 +129,11 @@ def shrunk(split: Split, start: int, size: tuple[int, int]) -> Tensor:
     return x.to(memory_format=torch.channels_last) if x.is_cuda else x
 
 
-class evaluating:
+@contextmanager
+def evaluating(device: torch.device) -> Iterator[None]:
     """Context of an evaluation: no gradients, bfloat16 on CUDA, and no tuning of libraries to sizes that change."""
-
-    def __init__(self, device: torch.device) -> None:
-        cuda = device.type == "cuda"
-        self.parts = [
-            torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=cuda, cache_enabled=False),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True),
-        ]
-
-    def __enter__(self) -> None:
-        for part in self.parts:
-            part.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        for part in reversed(self.parts):
-            part.__exit__(*error)  # type: ignore[arg-type]
+    cuda = device.type == "cuda"
+    half = torch.autocast(device.type, torch.bfloat16, enabled=cuda, cache_enabled=False)
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True)
+    with torch.no_grad(), half, cudnn:
+        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ def load_encoder(network: SwiftNet, path: str | Path) -> None:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"there is no file {path} with encoder weights: give one saved under torchvision's names.")
+    tensors: dict[str, Any]
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -28,7 +30,7 @@ def load_encoder(network: SwiftNet, path: str | Path) -> None:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds for a damaged file
         raise ModelError(f"the encoder weights {path} cannot be read ({error}): give a state dict.") from error
-    tensors = tensors.get("state_dict", tensors)
+    tensors = dict(tensors.get("state_dict", tensors))  # type: ignore[arg-type]
     wanted = network.encoder.state_dict()
     kept = {key: value for key, value in tensors.items() if key in wanted}
     missing = [key for key in wanted if key not in kept and not key.endswith("num_batches_tracked")]

@@ -1,0 +1,105 @@
+"""Evaluate a model: `python training/evaluate.py MODEL --dataset camvid --data DIR --policy learned`.
+
+Like `segstream eval`, and with the policy "oracle", which looks at the labels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from segstream import flops
+from segstream.datasets import DATASETS, open_dataset
+from segstream.errors import SegstreamError, UsageError
+from segstream.evaluate import EvalReport, check_classes, evaluate, report
+from segstream.models import Model, load_model
+from segstream.training import validate
+from segstream.training.data import Store
+from segstream.training.loop import device_of
+from segstream.training.losses import class_weights
+from segstream.training.setup import whole_split
+from segstream.training.validate import Split
+
+
+def evaluate_oracle(model: Model, name: str, part: str, split: Split, share: float) -> EvalReport:
+    """Evaluate with the blocks of the whole split that gain most by high resolution, `share` of all."""
+    block, classes = model.spec.block, model.spec.classes
+    weights = class_weights(split.labels, len(classes), 0.5).to(split.images.device)
+    network = model.network.to(split.images.device).eval()
+    high = validate.share_of(validate.oracle_scores(network, split, weights, block), share)
+    matrix = validate.measure(network, split, high, block, len(classes))
+    images, rows, columns = high.shape
+    costs = flops.measure(model, block)
+    return report(
+        matrix,
+        classes,
+        model=model.spec.name,
+        dataset=name,
+        split=part,
+        images=images,
+        policy="oracle",
+        gmacs=costs.gmacs(rows, columns, int(high.sum()), "oracle", images) / images,
+        dense_gmacs=costs.dense_gmacs(rows, columns),
+        high_share=float(high.float().mean()),
+    )
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@click.option("--dataset", type=click.Choice(list(DATASETS)), default="camvid", show_default=True)
+@click.option("--data", "data_dir", default=None, help="Folder of the data set.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--policy", default=None, help="learned, heuristic, random, high, low, dense or oracle.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=None)
+@click.option("--budget", type=click.FloatRange(0, 1), default=None, help="Largest share of high blocks.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "json_file", default=None, help="Where to write the figures.")
+def main(
+    model: str,
+    dataset: str,
+    data_dir: str | None,
+    split: str,
+    policy: str | None,
+    threshold: float | None,
+    budget: float | None,
+    device: str,
+    json_file: str | None,
+) -> None:
+    """mIoU by class, GMAC and share of high blocks of MODEL (a name or a file)."""
+    if policy == "oracle":
+        loaded = load_model(model)
+        data = open_dataset(dataset, data_dir, split)
+        check_classes(loaded.spec.classes, data)
+        if budget is None:
+            raise UsageError("the oracle needs --budget, the share of blocks that it may run high.")
+        place = device_of(device)
+        samples = whole_split(Store(data, place), place)
+        found = evaluate_oracle(loaded, data.name, data.split, samples, budget)
+    else:
+        found = evaluate(model, dataset, data_dir, split, policy, threshold, budget, device=device)
+    table = Table(title=f"{found.model}, {found.policy}, {found.dataset} {found.split} ({found.images} images)")
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for name, value in found.iou.items():
+        table.add_row(name, f"{value:.3f}")
+    table.add_row("mean", f"{found.miou:.4f}")
+    Console().print(table)
+    print(f"GMAC {found.gmacs:.2f} of {found.dense_gmacs:.2f} dense, {100 * found.high_share:.1f} % of blocks high")
+    if json_file is not None:
+        Path(json_file).write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SegstreamError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
