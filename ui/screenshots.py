@@ -1,7 +1,7 @@
-"""Takes pictures of the real window on the demo source: `python -m segstream.ui.screenshots FOLDER`.
+"""Takes pictures of the real window on the demo source: `python -m segstream.ui.screenshots FOLDER [CASE...]`.
 
-Every case runs in a process of its own with its own X server (Xvfb must be installed), because the size of the screen
-and its scale are fixed when Qt starts.
+`SHOT_MODEL` names another model than the default one. Every case runs in a process of its own with its own X server
+(Xvfb must be installed), because the size of the screen and its scale are fixed when Qt starts.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ CASES: dict[str, tuple[str, str, dict[str, object], str]] = {
 _SECONDS = 3.0  # at least
 _RESULTS = 60  # frames before the picture is taken
 _PATIENCE = 120.0
+_LARGEST = 600_000  # bytes
 
 
 def main(arguments: list[str]) -> int:
@@ -61,8 +62,22 @@ def main(arguments: list[str]) -> int:
         done = subprocess.run([*command, "--case", name], env=environment)
         if done.returncode:
             return done.returncode
+        shrink(folder / f"{name}.png")
         print(folder / f"{name}.png")
     return 0
+
+
+def shrink(path: Path) -> None:
+    """Bring a picture that is too large for a page to 256 colours, where Pillow is there to do it well."""
+    if path.stat().st_size <= _LARGEST:
+        return
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    few.save(path, optimize=True)
 
 
 def take(name: str) -> int:
