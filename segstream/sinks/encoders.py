@@ -30,7 +30,12 @@ ENCODERS = {
 _MAX_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 # Fast presets, few threads (the network needs the cores) and no frames held back, so that little is lost by a crash.
 _OPTIONS = {
-    "libx264": {"preset": "veryfast", "crf": "21", "x264-params": "bframes=0:rc-lookahead=3:sync-lookahead=0"},
+    # With a short lookahead "superfast" costs two thirds of "veryfast" and gives files a tenth larger.
+    "libx264": {
+        "preset": "superfast",
+        "crf": "21",
+        "x264-params": "bframes=0:mbtree=1:rc-lookahead=3:sync-lookahead=0",
+    },
     "libx265": {"preset": "superfast", "crf": "25", "x265-params": "log-level=none:bframes=0:rc-lookahead=3:pools=2"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0", "crf": "32", "b": "0"},
     "libsvtav1": {"preset": "11", "crf": "35", "svtav1-params": "lp=2:lookahead=0:pred-struct=1"},

@@ -96,7 +96,7 @@ class FileSource(Source):
         self._url, self._name, self._format = url, name, format
         self._container_options = container_options
         self._lock = threading.Lock()  # close() may come from another thread while a frame is being decoded
-        self._closed = False
+        self._closed = self._released = False
         self._container: InputContainer | None = None
         self._tap: AudioTap | None = None
         self._tap_wanted = False
@@ -219,7 +219,10 @@ class FileSource(Source):
                 frame = self._finish(raw, seconds)
                 if frame is not None:
                     return frame
-            self._end(complete)
+            if self._closed:
+                self._release()
+            else:
+                self._end(complete)
         raise StopIteration
 
     def _finish(self, raw: VideoFrame, seconds: float) -> Frame | None:
@@ -286,18 +289,24 @@ class FileSource(Source):
             self.warnings.add(message, corrupt=corrupt)
         if self._tap is not None:
             self._tap.complete = complete
-        if not self._closed:
-            self.state = "ended"
+        self.state = "ended"
 
     def close(self) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        """Close; a read that is blocked in a network share or a web server is left to end by itself."""
+        self._closed = True
+        if self._lock.acquire(timeout=1.0):
+            try:
+                self._release()
+            finally:
+                self._lock.release()
+
+    def _release(self) -> None:
+        if not self._released:
+            self._released = True
             self.state = "closed"
             self._pending.clear()
             shut(self._container)
-        decoder_log.release()
+            decoder_log.release()
 
 
 def _start_seconds(container: InputContainer) -> float:
