@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # A picture larger than this is refused before anything is allocated: 100 megapixels, three times 8K.
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
+
+_CREDENTIALS = re.compile(r"(\w://)[^\s/@]+@")  # FFmpeg's messages may quote URLs
 
 _CHOICES = {
     "live": ("latest", "all"),
@@ -132,6 +135,7 @@ class SourceWarnings:
     messages: list[str] = field(default_factory=list)
 
     def add(self, message: str, *, errors: int = 0, corrupt: int = 0) -> None:
+        message = _CREDENTIALS.sub(r"\1", message)
         self.errors += errors
         self.corrupt += corrupt
         if len(self.messages) < 5 and message and message not in self.messages:

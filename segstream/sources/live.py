@@ -25,7 +25,7 @@ from segstream.errors import SourceError
 from segstream.frames import Frame
 from segstream.sources.audio import AudioTap, audio_tap
 from segstream.sources.base import Source, SourceInfo, SourceOptions
-from segstream.sources.cameras import camera_format
+from segstream.sources.cameras import camera_format, device_name
 from segstream.sources.clock import LiveClock
 from segstream.sources.convert import to_rgb
 from segstream.sources.decode import decode, decoder_log, shut
@@ -272,8 +272,7 @@ def open_camera(device: str, options: SourceOptions) -> LiveSource:
         SourceError: there is no such camera, or it does not do what was asked.
     """
     format = camera_format()
-    if device.isdecimal() and format == "v4l2":
-        device = f"/dev/video{device}"
+    device = device_name(device)
     wanted: dict[str, str] = {}
     if options.cam_size:
         wanted["video_size"] = f"{options.cam_size[0]}x{options.cam_size[1]}"

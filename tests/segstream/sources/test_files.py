@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,6 +95,17 @@ def test_names_with_strange_characters(tmp_path: Path, name: str, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     assert len(list(open_source(name))) == 3
     assert len(list(open_source(tmp_path / name))) == 3
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    try:
+        os.rename(write_video(tmp_path / "a.mp4", 3), path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with open_source(path) as source:
+        assert len(list(source)) == 3
+        source.info.name.encode("utf-8")
 
 
 def test_seek_is_exact_to_the_frame(tmp_path: Path) -> None:
