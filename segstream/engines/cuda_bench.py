@@ -40,7 +40,7 @@ def rows(
 
     A network row is from the frame on the device (for torch, the normalised image in half precision) to logits at
     stride 4, for given blocks. A "whole frame" row is from the frame in host memory to the class map in host memory,
-    policy included, one frame after the other.
+    policy included.
 
     Args:
         model: the model.
@@ -75,7 +75,7 @@ def rows(
             ratio = median(a / b for a, b in zip(times[fastest], each, strict=True))
             found.append(make_row(name, kind, blocks, total, ms, ratio, peak, costs, geometry))
         for share in shares:
-            found.append(whole_frame(engine, model, np.asarray(image), geometry, share, costs, taken[fastest]))
+            found += whole_frames(engine, model, np.asarray(image), geometry, share, costs, taken[fastest])
     engine.close()
     return found
 
@@ -153,7 +153,7 @@ def take_turns(runners: list[Runner], engine: CudaEngine, rounds: int, progress:
     return times
 
 
-def whole_frame(
+def whole_frames(
     engine: CudaEngine,
     model: Model,
     image: np.ndarray,
@@ -161,8 +161,10 @@ def whole_frame(
     share: float,
     costs: Costs,
     dense_ms: float,
-) -> BenchRow:
-    """From a frame in host memory to its class map in host memory, at most `share` of the blocks high."""
+) -> list[BenchRow]:
+    """From frames in host memory to class maps in host memory, at most `share` of the blocks high: the time one takes
+    by itself, and the time each takes where two are under way.
+    """
     policy = "learned" if model.policy_net is not None else "heuristic"
     choice = Choice(policy, 0.0, share)
     taken = []
@@ -171,10 +173,23 @@ def whole_frame(
         output = engine.infer(image, geometry, choice)
         if turn >= 10:
             taken.append(1e3 * (time.perf_counter() - started))
-    name = f"SegBlocks, whole frame, {policy} policy"
+    count = 100
+    pending = engine.submit(image, geometry, choice)
+    started = time.perf_counter()
+    for _ in range(count):
+        following = engine.submit(image, geometry, choice)
+        engine.collect(pending)
+        pending = following
+    in_turn = 1e3 * (time.perf_counter() - started) / count
+    engine.collect(pending)
     n_high, total = int(output.blocks.sum()), output.blocks.size
-    ms = median(taken)
-    return make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, policy)
+    return [
+        make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, policy)
+        for name, ms in (
+            (f"SegBlocks, whole frame, {policy} policy", median(taken)),
+            (f"SegBlocks, whole frames, two under way, {policy} policy", in_turn),
+        )
+    ]
 
 
 def make_row(

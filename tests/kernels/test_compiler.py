@@ -53,6 +53,13 @@ def test_block_operations_build_for_every_type(scalar: str) -> None:
     assert compiler.build_with_nvcc("blocks.cu", "sm_80", {"SCALAR": scalar, "VEC": "4"})
 
 
+@pytest.mark.parametrize("file", ["blocks.cu", "glue.cu", "spp.cu"])
+def test_variants_of_a_level_build(file: str) -> None:
+    if compiler.find_nvcc() is None:
+        pytest.skip("nvcc is not here")
+    assert compiler.build_with_nvcc(file, "sm_90", {"FIXED_QH": "4", "FIXED_QW": "8", "FIXED_C": "128"})
+
+
 def test_the_cache_is_used_and_repairs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
