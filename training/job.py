@@ -199,7 +199,10 @@ class Job:
                     teacher = self.averaged.network(x)
             terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))
         terms[0].backward()
-        nn.utils.clip_grad_norm_(self.objective.parameters(), 5.0, foreach=True)
+        # Each by itself, so that the policy's gradient cannot take the network's share.
+        for module in (self.objective.network, self.objective.policy_net):
+            if module is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), 5.0, foreach=True)
         self.optimizer.step()
         with torch.no_grad():
             self._average()

@@ -46,9 +46,10 @@ def top_blocks(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     flat = values.reshape(-1)
     order = torch.argsort(flat, descending=True, stable=True)
     high = torch.zeros_like(flat, dtype=torch.bool)
-    high[order[:count]] = True
-    last, following = order[max(count - 1, 0)], order[min(count, flat.numel() - 1)]
-    return high.view_as(values), (flat[last] + flat[following]) / 2
+    # Not `high[...] = True`: that copies the value from the host, which a CUDA graph cannot capture.
+    high.index_fill_(0, order[:count], True)
+    ordered = flat.index_select(0, order)
+    return high.view_as(values), (ordered[max(count - 1, 0)] + ordered[min(count, flat.numel() - 1)]) / 2
 
 
 def sample_blocks(logits: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -75,11 +76,14 @@ def policy_loss(logits: Tensor, high: Tensor, threshold: Tensor, reward: Tensor)
     """
     centred = reward - reward.mean()
     advantage = (centred / centred.std().clamp(min=1e-6)).clamp(-5, 5).detach()
-    moved = logits - threshold
+    # The threshold follows the logits, so their common part decides nothing and must get no gradient: chasing the
+    # threshold, all logits once grew without end.
+    middle = logits.mean()
+    moved = logits - middle + (middle - threshold).detach()
     sign = torch.where(high, 1.0, -1.0)
     log_probability = F.logsigmoid(sign * moved)
     # The last term keeps logits within reach of the noise, so that blocks are still tried at both resolutions.
-    return -(log_probability * sign * advantage).mean() + 0.005 * (moved**2).mean()
+    return -(log_probability * sign * advantage).mean() + 0.02 * ((logits - middle) ** 2).mean()
 
 
 def calibrate(logits: Tensor, share: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from segstream.training.reinforce import calibrate, policy_loss, sample_blocks
+from segstream.training.reinforce import calibrate, policy_loss, sample_blocks, top_blocks
 
 
 def test_samples_are_exactly_as_many_as_asked_for() -> None:
@@ -45,3 +45,22 @@ def test_calibration_gives_the_share() -> None:
     for share in (0.0, 0.19, 0.5, 1.0):
         above = (logits > calibrate(logits, share)).float().mean()
         assert abs(float(above) - share) < 0.002
+
+
+def test_the_common_part_of_the_logits_gets_no_gradient() -> None:
+    """The threshold follows the logits; were they drawn towards it, they would chase each other without end."""
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(2, 4, 8, generator=generator) + 50).requires_grad_()
+    high, threshold = sample_blocks(logits, 12, generator)
+    reward = torch.rand(logits.shape, generator=generator)
+    loss = policy_loss(logits, high, threshold, reward)
+    loss.backward()
+    assert logits.grad is not None and float(logits.grad.abs().sum()) > 0
+    assert abs(float(logits.grad.sum())) < 1e-5
+    torch.testing.assert_close(policy_loss(logits - 50, high, threshold - 50, reward), loss, atol=1e-4, rtol=1e-4)
+
+
+def test_threshold_parts_the_chosen_from_the_rest() -> None:
+    logits = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+    high, threshold = top_blocks(logits, 12)
+    assert torch.equal(high, logits > threshold)
