@@ -166,6 +166,7 @@ class Pipeline:
     # --- control, from any thread ---
 
     def start(self) -> None:
+        """Run in a thread of its own; see `wait`."""
         self._collector.begin()
         self._thread.start()
 
@@ -190,13 +191,27 @@ class Pipeline:
         if self.error is not None:
             raise self.error
 
-    def run(self) -> None:
-        self.start()
-        self.wait()
+    def run(self, on_start: Callable[[Pipeline], None] | None = None) -> None:
+        """Run to the end in the calling thread, and raise what went wrong, as `wait` does.
+
+        Faster on a CPU than `start` and `wait` if this thread has built the segmenter: OpenMP keeps a pool of threads
+        for every thread that computes, and a second pool makes both of them slow.
+        """
+        self._collector.begin()
+        if on_start is not None:
+            on_start(self)
+        try:
+            self._supervise()
+        except KeyboardInterrupt:
+            self.stop()
+            self.join()
+            raise
+        if self.error is not None:
+            raise self.error
 
     @property
     def running(self) -> bool:
-        return self._thread.is_alive() and not self._done.is_set()
+        return self._collector.began and not self._done.is_set()
 
     @property
     def stopped(self) -> bool:

@@ -185,10 +185,7 @@ def record(
             lane.source.close()
         raise
     pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
-    pipeline.start()
-    if on_start is not None:
-        on_start(pipeline)
-    pipeline.wait()
+    pipeline.run(on_start)
     return summary(pipeline, lanes)
 
 

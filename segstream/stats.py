@@ -82,6 +82,10 @@ class Collector:
         self._frames = 0
         self._high = self._gmacs = self._dense = 0.0
 
+    @property
+    def began(self) -> bool:
+        return self._began is not None
+
     def begin(self) -> None:
         self._began = time.monotonic()
 

@@ -30,11 +30,12 @@ ENCODERS = {
 _MAX_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 # Fast presets, few threads (the network needs the cores) and no frames held back, so that little is lost by a crash.
 _OPTIONS = {
-    # With a short lookahead "superfast" costs two thirds of "veryfast" and gives files a tenth larger.
+    # "ultrafast" with what costs little and saves much switched on again: half the time of "veryfast" with as short a
+    # lookahead, for files a tenth larger.
     "libx264": {
-        "preset": "superfast",
+        "preset": "ultrafast",
         "crf": "21",
-        "x264-params": "bframes=0:mbtree=1:rc-lookahead=3:sync-lookahead=0",
+        "x264-params": "bframes=0:mbtree=1:rc-lookahead=3:sync-lookahead=0:cabac=1:deblock=0,0:8x8dct=1",
     },
     "libx265": {"preset": "superfast", "crf": "25", "x265-params": "log-level=none:bframes=0:rc-lookahead=3:pools=2"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "lag-in-frames": "0", "crf": "32", "b": "0"},

@@ -100,6 +100,7 @@ class VideoSink(Sink):
         self._segment = 0
         self._file: _VideoFile | None = None
         self._encoder: Encoder | None = None
+        self._tried = (0, 0)
         self._timeline: Timeline | None = None
         self._tap: AudioTap | None = None
         self._audio_clock = AudioClock()
@@ -114,6 +115,9 @@ class VideoSink(Sink):
 
     def _choose(self, width: int, height: int) -> Encoder:
         even = (width + 1) // 2 * 2, (height + 1) // 2 * 2
+        if self._encoder is not None and even == self._tried:
+            return self._encoder
+        self._tried = even
         notes: list[str] = []
         self._encoder = choose_encoder(self.options.codec, self._suffix, *even, self.options.crf, notes)
         self.notes.extend(note for note in notes if note not in self.notes)
@@ -252,7 +256,8 @@ class _VideoFile:
         return float((ticks - self._origin) * self._time_base)
 
     def write(self, ticks: int, picture: NDArray[np.uint8]) -> None:
-        frame = av.VideoFrame.from_ndarray(self._fit(picture), format="rgb24")
+        # Not copied: the buffer is only read, before this returns.
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(self._fit(picture)), format="rgb24")
         matrix = Colorspace.ITU709 if self._height >= 720 else Colorspace.ITU601
         frame = self._reformatter.reformat(
             frame, format=self._encoder.pix_fmt, dst_colorspace=matrix, dst_color_range=1, threads=1
