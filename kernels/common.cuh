@@ -16,9 +16,11 @@
 
 // The engine compiles a variant per level, so that divisions by the sides of tiles become shifts.
 #ifdef FIXED_QH
-#define FIX_SIDES qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
+#define FIX_SIDES gh = FIXED_GH, gw = FIXED_GW, qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
+#define FIX_PADDING p = FIXED_P
 #else
 #define FIX_SIDES (void)0
+#define FIX_PADDING (void)0
 #endif
 
 using scalar = SCALAR;
@@ -56,9 +58,10 @@ __device__ inline Vec load_vec(const scalar* from) {
 }
 
 __device__ inline Vec load_floats(const float* from) {
+  const Pack<float, VEC> pack = *reinterpret_cast<const Pack<float, VEC>*>(from);
   Vec out;
 #pragma unroll
-  for (int i = 0; i < VEC; i++) out.v[i] = from[i];
+  for (int i = 0; i < VEC; i++) out.v[i] = pack.v[i];
   return out;
 }
 

@@ -50,6 +50,7 @@ KERNEL __launch_bounds__(256, 4) pool_pad(const scalar* x,  // [T, 2qh, 2qw, C]
                 scalar* padded,   // [T, qh+2, qw+2, C]; not written where p = 0
                 const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
   FIX_SIDES;
+  FIX_PADDING;
   const Map map{blocks, tiles, gh, gw, qh, qw}, fine{blocks, tiles, gh, gw, 2 * qh, 2 * qw};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);
@@ -91,6 +92,7 @@ KERNEL pad_features(const scalar* x,      // [T, qh, qw, C]
                     const float* shift,   // [C] or null
                     const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
   FIX_SIDES;
+  FIX_PADDING;
   const Map map{blocks, tiles, gh, gw, qh, qw};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);
@@ -114,6 +116,7 @@ KERNEL __launch_bounds__(256, 4) enlarge_add(const scalar* x,     // [T, qh/2, q
                    const float* shift,  // [C]
                    const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p, int edge) {
   FIX_SIDES;
+  FIX_PADDING;
   const Map map{blocks, tiles, gh, gw, qh, qw}, coarse{blocks, tiles, gh, gw, qh / 2, qw / 2};
   const int t = blockIdx.y;
   const Item at = find_item(map, channels, p);

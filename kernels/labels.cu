@@ -36,9 +36,11 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
       const int i = begin + j * blockDim.x, row = i / groups, c = i % groups * 8;
       if (row >= ROWS) continue;
       Pack<__half, 8> pack;
+      const auto gain = *reinterpret_cast<const Pack<float, 8>*>(scale + c);
+      const auto offset = *reinterpret_cast<const Pack<float, 8>*>(shift + c);
 #pragma unroll
       for (int k = 0; k < 8; k++) {
-        const float value = first + row < rows ? __half2float(packs[j].v[k]) * scale[c + k] + shift[c + k] : 0.f;
+        const float value = first + row < rows ? __half2float(packs[j].v[k]) * gain.v[k] + offset.v[k] : 0.f;
         pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
       }
       *reinterpret_cast<Pack<__half, 8>*>(a_rows + row * A_PITCH + c) = pack;

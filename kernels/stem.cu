@@ -119,8 +119,13 @@ KERNEL __launch_bounds__(THREADS, 2) stem(const __half* fine,     // [rows, colu
         __syncwarp();
         const int pixel = lane / 2, c = n * 16 + lane % 2 * 8;
         Pack<__half, 8> pack;
-        for (int i = 0; i < 8; i++)
-          pack.v[i] = __float2half_rn(fmaxf(stage[pixel * STAGE_PITCH + lane % 2 * 8 + i] + bias[c + i], 0.f));
+#pragma unroll
+        for (int i = 0; i < 8; i += 4) {
+          const auto sum = *reinterpret_cast<const Pack<float, 4>*>(stage + pixel * STAGE_PITCH + lane % 2 * 8 + i);
+          const auto shift = *reinterpret_cast<const Pack<float, 4>*>(bias + c + i);
+#pragma unroll
+          for (int k = 0; k < 4; k++) pack.v[i + k] = __float2half_rn(fmaxf(sum.v[k] + shift.v[k], 0.f));
+        }
         const int y = oy + 2 * warp + m, x = ox + pixel;
         *reinterpret_cast<Pack<__half, 8>*>(out + (((long long)t * oh + y) * ow + x) * OUT + c) = pack;
         __syncwarp();

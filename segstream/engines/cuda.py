@@ -30,20 +30,26 @@ def problem() -> str | None:
     return launcher.problem()
 
 
+def memory_error(geometry: Geometry) -> EngineError:
+    rows, columns = geometry.network
+    return EngineError(
+        f"The GPU has too little free memory for a network input of {columns}x{rows} pixels; choose a smaller "
+        f"--size, stop other programs on the GPU, or use --device cpu."
+    )
+
+
 @contextmanager
 def one_sentence(geometry: Geometry) -> Iterator[None]:
     """Turn what torch raises for a failing GPU into an EngineError that says what to do."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        rows, columns = geometry.network
-        raise EngineError(
-            f"The GPU has too little free memory for a network input of {columns}x{rows} pixels; choose a smaller "
-            f"--size, stop other programs on the GPU, or use --device cpu."
-        ) from error
+        raise memory_error(geometry) from error
     except RuntimeError as error:
         if isinstance(error, EngineError):
             raise
+        if "out of memory" in str(error) or "ALLOC_FAILED" in str(error):
+            raise memory_error(geometry) from error
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EngineError(
             f"The GPU failed ({first}); restart the program, and if it happens again check the card with nvidia-smi or "

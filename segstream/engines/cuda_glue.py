@@ -81,9 +81,10 @@ def grid_for(pixels: int, channels: int, count: int, vec: int = 8) -> tuple[int,
     return -(-pixels * (channels // vec) // THREADS), count
 
 
-def fixed(side: tuple[int, int], channels: int) -> dict[str, str]:
-    """Macros that compile a variant of a kernel for one level."""
-    return {"FIXED_QH": str(side[0]), "FIXED_QW": str(side[1]), "FIXED_C": str(channels)}
+def fixed(layout: Layout, side: tuple[int, int], channels: int, p: int = 0) -> dict[str, str]:
+    """Macros that compile a variant of a kernel for one level of one layout."""
+    values = {"QH": side[0], "QW": side[1], "C": channels, "GH": layout.rows, "GW": layout.columns, "P": p}
+    return {f"FIXED_{name}": str(value) for name, value in values.items()}
 
 
 def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor:
@@ -117,7 +118,7 @@ def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         grid,
         THREADS,
         [x, pooled, padded, *layout.arguments((qh, qw)), c, p],
-        defines=fixed((qh, qw), c),
+        defines=fixed(layout, (qh, qw), c, p),
     )
     return pooled, padded
 
@@ -149,7 +150,7 @@ def features(
             grid,
             THREADS,
             [x, *outputs, *layout.arguments((qh, qw)), c, p],
-            defines=fixed((qh, qw), c),
+            defines=fixed(layout, (qh, qw), c, p),
         )
     return x if padded is None else padded, subset, activated
 
@@ -171,7 +172,7 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
         p,
         layout.edge,
     ]
-    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=fixed((qh, qw), c))
+    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c, p))
     return padded
 
 
@@ -190,11 +191,13 @@ def pyramid_input(x: Tensor, weights: Pyramid, layout: Layout) -> Tensor:
     pooled = torch.empty(cells, width, dtype=torch.float32, device=x.device)
     arguments: list[Argument] = [x, weights.level_norm.scale, weights.level_norm.shift, weights.level, pooled]
     arguments += [layout.blocks, layout.rows, layout.columns, qh, qw, c, width, fine, *columns]
-    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments, defines=fixed((qh, qw), c))
+    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments, defines=fixed(layout, (qh, qw), c))
     out = x.new_empty(t, qh, qw, total)
     arguments = [x, pooled, weights.fuse_norm.scale, weights.fuse_norm.shift, out]
     arguments += [*layout.arguments((qh, qw)), c, width, total, fine, *columns]
-    launch("spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments, defines=fixed((qh, qw), c))
+    launch(
+        "spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments, defines=fixed(layout, (qh, qw), c)
+    )
     return out
 
 
@@ -222,7 +225,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
         grid,
         THREADS,
         [x, out, *layout.arguments((qh, qw)), c, layout.edge],
-        defines=fixed((qh, qw), c),
+        defines=fixed(layout, (qh, qw), c),
     )
     return out
 

@@ -57,7 +57,9 @@ def test_block_operations_build_for_every_type(scalar: str) -> None:
 def test_variants_of_a_level_build(file: str) -> None:
     if compiler.find_nvcc() is None:
         pytest.skip("nvcc is not here")
-    assert compiler.build_with_nvcc(file, "sm_90", {"FIXED_QH": "4", "FIXED_QW": "8", "FIXED_C": "128"})
+    assert compiler.build_with_nvcc(
+        file, "sm_90", {f"FIXED_{name}": "8" for name in ("QH", "QW", "C", "GH", "GW", "P")}
+    )
 
 
 def test_the_cache_is_used_and_repairs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
