@@ -204,7 +204,8 @@ class Pipeline:
             self._supervise()
         except KeyboardInterrupt:
             self.stop()
-            self.join()
+            if not self._done.is_set():
+                self._finish()  # Ctrl-C came just then
             raise
         if self.error is not None:
             raise self.error
@@ -288,14 +289,18 @@ class Pipeline:
         except Exception as error:
             self._fail(error)
         finally:
-            for lane in self._lanes:
-                self._put(lane, None)
-            for lane in self._lanes:
-                if lane.output is not None:
-                    lane.output.join()
-                lane.feed.stop()
-            self._collector.end()
-            self._done.set()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Let the writing threads finish the outputs, and close the sources."""
+        for lane in self._lanes:
+            self._put(lane, None)
+        for lane in self._lanes:
+            if lane.output is not None:
+                lane.output.join()
+            lane.feed.stop()
+        self._collector.end()
+        self._done.set()
 
     def _segment(self) -> None:
         turn = 0

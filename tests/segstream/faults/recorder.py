@@ -1,9 +1,9 @@
 """Records a looped video until it is stopped: run by test_outputs.py, which kills it.
 
-python recorder.py SOURCE OUT MILLISECONDS [--limit BYTES]
+python recorder.py SOURCE OUT MILLISECONDS [--limit BYTES] [--plain]
 
 Prints "N" after the Nth frame has been written. SIGINT and SIGTERM finish the file; `--limit` lets the system refuse to
-write more than so many bytes into a file.
+write more than so many bytes into a file. With `--plain` it calls `segstream.record` and handles no signal.
 """
 
 import resource
@@ -13,11 +13,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+import segstream
 from segstream.errors import SegstreamError
 from segstream.pipeline import Lane, Pipeline, stop_on_signals
 from segstream.sinks import VideoOptions, VideoSink
 from segstream.sources import SourceOptions, open_source
 from tests.segstream.media import Quick
+
+
+class Counting(Quick):
+    def __call__(self, frame):
+        print(self.calls, flush=True)
+        return super().__call__(frame)
 
 
 def main() -> int:
@@ -26,6 +33,13 @@ def main() -> int:
         limit = int(sys.argv[sys.argv.index("--limit") + 1])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if "--plain" in sys.argv:
+        engine = Counting(float(milliseconds))
+        try:
+            segstream.record(path, out, model=engine, loop=True)
+        except KeyboardInterrupt:
+            print(engine.calls, flush=True)
+            return 130
     source = open_source(path, SourceOptions(loop=True))
     try:
         sink = VideoSink(out, source, VideoOptions(overwrite=True))

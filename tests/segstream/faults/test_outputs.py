@@ -90,6 +90,18 @@ def test_signals_finish_the_file(video: Path, tmp_path: Path, number: signal.Sig
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("frames", [5, 60])
+def test_ctrl_c_in_python_finishes_the_file(video: Path, tmp_path: Path, frames: int, child) -> None:
+    out = tmp_path / "out.mp4"
+    process = child("recorder.py", video, out, 5, "--plain")
+    lines_of(process, frames)
+    process.send_signal(signal.SIGINT)
+    last = int(process.stdout.read().split()[-1])
+    assert process.wait(10) == 130
+    assert last - 2 <= playable(out) <= last
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_write_refused_in_the_middle(video: Path, tmp_path: Path, suffix: str, child) -> None:
     out = tmp_path / f"out{suffix}"
