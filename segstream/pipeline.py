@@ -9,13 +9,9 @@ the failure is raised once, by `wait`.
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,10 +20,11 @@ from numpy.typing import NDArray
 from segstream.errors import EngineError, OutputError, SegstreamError, UsageError
 from segstream.feed import Fed, Feed
 from segstream.frames import Frame, Result
-from segstream.pace import BudgetController, Metronome
-from segstream.sinks.base import Sink
+from segstream.interruption import stop_on_signals
+from segstream.lanes import DrawOptions, Lane, Running
+from segstream.pace import BudgetController
 from segstream.sources.base import Source
-from segstream.stats import Collector, LaneStats, PipelineStats
+from segstream.stats import Collector, PipelineStats
 
 if TYPE_CHECKING:
     from segstream.recording import RecordSummary, record, stream
@@ -51,66 +48,6 @@ class Segments(Protocol):
     budget: float
 
     def __call__(self, image: Frame) -> Result: ...
-
-
-@dataclass
-class DrawOptions:
-    """How results are drawn; see `Result.plot`."""
-
-    alpha: float = 0.5
-    grid: bool = True
-    view: str = "overlay"
-    legend: bool = False
-    stats: bool = False
-
-
-@dataclass
-class Lane:
-    """A source and what becomes of it."""
-
-    source: Source
-    sinks: Sequence[Sink] = ()
-
-
-class _Running:
-    """A lane at work: its feed, its results on their way out, its counters."""
-
-    def __init__(self, lane: Lane, index: int, feed: Feed, room: int) -> None:
-        self.source, self.sinks, self.index, self.feed = lane.source, tuple(lane.sinks), index, feed
-        # A live source must not wait behind results that are not shown yet.
-        self.results: queue.Queue[tuple[Result, int] | None] = queue.Queue(1 if lane.source.info.is_live else room)
-        self.frames = 0
-        self.last_seconds: float | None = None
-        self.metronome = Metronome()
-        self.output: threading.Thread | None = None
-
-    def stats(self) -> LaneStats:
-        source = self.source
-        return LaneStats(
-            name=source.info.name,
-            state=source.state,
-            frames=self.frames,
-            dropped=source.dropped,
-            reconnects=source.reconnects,
-            errors=source.warnings.errors + source.warnings.corrupt,
-            pts_seconds=self.last_seconds,
-            duration=source.info.duration,
-            total_frames=expected_frames(source),
-        )
-
-
-def expected_frames(source: Source) -> int | None:
-    """How many frames a source will deliver, as far as can be said before."""
-    info, options = source.info, source.options
-    limit = options.max_frames
-    if info.is_live or options.loop or info.frames is None:
-        return limit
-    frames = info.frames
-    if info.kind != "demo" and info.rate:
-        if options.end is not None:
-            frames = min(frames, round(options.end * info.rate))
-        frames = max(0, frames - round(options.start * info.rate))
-    return frames if limit is None else min(frames, limit)
 
 
 class Pipeline:
@@ -151,7 +88,7 @@ class Pipeline:
         self._segmenter, self._on_result, self._keep_open = segmenter, on_result, keep_open
         self._wake, self._stop, self._done = threading.Event(), threading.Event(), threading.Event()
         self._lanes = [
-            _Running(lane, i, Feed(lane.source, self._wake, queue_size), queue_size) for i, lane in enumerate(lanes)
+            Running(lane, i, Feed(lane.source, self._wake, queue_size), queue_size) for i, lane in enumerate(lanes)
         ]
         self._collector = Collector()
         self._control = threading.Lock()
@@ -254,7 +191,7 @@ class Pipeline:
         """
         self._seek(self._lanes[lane], max(0.0, seconds), before=False)
 
-    def _seek(self, lane: _Running, seconds: float, before: bool) -> None:
+    def _seek(self, lane: Running, seconds: float, before: bool) -> None:
         lane.feed.seek(seconds, before)
         lane.metronome.restart()
         with self._control:
@@ -325,7 +262,7 @@ class Pipeline:
         with self._control:
             return not self._paused or self._steps > 0
 
-    def _take(self, lane: _Running) -> Fed | None:
+    def _take(self, lane: Running) -> Fed | None:
         if lane.results.full():
             return None
         try:
@@ -335,7 +272,7 @@ class Pipeline:
             self.error = self.error or error
             return None
 
-    def _segment_one(self, lane: _Running, fed: Fed) -> None:
+    def _segment_one(self, lane: Running, fed: Fed) -> None:
         self._collector.stage("decode", fed.read_ms)
         begin = time.perf_counter()
         result = self._segmenter(fed.frame)
@@ -348,7 +285,7 @@ class Pipeline:
                 self._steps -= 1
         self._put(lane, (result, fed.generation))
 
-    def _put(self, lane: _Running, item: tuple[Result, int] | None) -> None:
+    def _put(self, lane: Running, item: tuple[Result, int] | None) -> None:
         while lane.output is not None and lane.output.is_alive():
             try:
                 lane.results.put(item, timeout=0.1)
@@ -358,7 +295,7 @@ class Pipeline:
 
     # --- the writing threads ---
 
-    def _deliver(self, lane: _Running) -> None:
+    def _deliver(self, lane: Running) -> None:
         try:
             while (item := lane.results.get()) is not None:
                 self._wake.set()  # there is room for a result again
@@ -371,7 +308,7 @@ class Pipeline:
             self._fail(error)
         self._close_sinks(lane)
 
-    def _deliver_one(self, lane: _Running, result: Result) -> None:
+    def _deliver_one(self, lane: Running, result: Result) -> None:
         begin = time.perf_counter()
         draw = self.draw
         if draw is None and any(sink.needs_picture for sink in lane.sinks):
@@ -395,7 +332,7 @@ class Pipeline:
             with self._callback:
                 self._on_result(result, picture, lane.index)
 
-    def _close_sinks(self, lane: _Running) -> None:
+    def _close_sinks(self, lane: Running) -> None:
         for sink in lane.sinks:
             try:
                 if self._failed:
@@ -424,34 +361,3 @@ def _as_sentence(error: Exception) -> SegstreamError:
         sentence = EngineError(f"internal error ({type(error).__name__}: {error}); please report it")
     sentence.__cause__ = error
     return sentence
-
-
-class Interruption:
-    """Whether a signal has asked for the end."""
-
-    interrupted = False
-
-
-@contextmanager
-def stop_on_signals(pipeline: Pipeline) -> Iterator[Interruption]:
-    """Let SIGINT and SIGTERM stop a pipeline so that its outputs are finished; the second one kills as usual.
-
-    For the main thread. Afterwards `interrupted` tells whether one came.
-    """
-    state = Interruption()
-    names = [signal.SIGINT, signal.SIGTERM]
-    before = {name: signal.getsignal(name) for name in names}
-
-    def handle(number: int, _: FrameType | None) -> None:
-        state.interrupted = True
-        pipeline.stop()
-        for name in names:
-            signal.signal(name, signal.SIG_DFL)
-
-    for name in names:
-        signal.signal(name, handle)
-    try:
-        yield state
-    finally:
-        for name in names:
-            signal.signal(name, before[name])
