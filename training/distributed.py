@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -84,9 +83,8 @@ class SyncBatchNorm(nn.BatchNorm2d):
         var = all_reduce((centred**2).sum(dims)) / count
         with torch.no_grad():
             momentum = self.momentum or 0.1
-            assert self.running_mean is not None and self.running_var is not None
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(var * count / (count - 1).clamp(min=1), momentum)
+            cast(Tensor, self.running_mean).lerp_(mean, momentum)
+            cast(Tensor, self.running_var).lerp_(var * count / (count - 1).clamp(min=1), momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
@@ -97,6 +95,3 @@ def synchronise(module: nn.Module) -> nn.Module:
         if type(child) is nn.BatchNorm2d:
             child.__class__ = SyncBatchNorm
     return module
-
-
-__all__ = ["F", "SyncBatchNorm", "World", "join", "leave", "spread", "synchronise"]
