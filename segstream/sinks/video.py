@@ -106,7 +106,7 @@ class VideoSink(Sink):
         self._audio_clock = AudioClock()
         if source is not None and self.options.audio != "none":
             self._tap = source.tap_audio()
-            if self._tap is None:
+            if self._tap is None and source.info.kind in ("file", "network"):
                 self.notes.append("the source has no sound")
         # The encoder and the target are tried now, so that a mistake shows before any work is done.
         width, height = (source.info.width, source.info.height) if source else (64, 64)
