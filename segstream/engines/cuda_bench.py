@@ -95,7 +95,7 @@ def dense_runners(model: Model, image: np.ndarray, geometry: Geometry, engine: C
 
     found: list[Entry] = [("dense, torch eager, channels last", "torch", eager, None, None)]
     try:
-        compiled = torch.compile(network)
+        compiled = torch.compile(network, dynamic=False)
         graph = capture(engine.stream, torch.cuda.graph_pool_handle(), lambda: compiled(x))
         found.append(("dense, torch.compile and CUDA graph", "torch.compile", graph.replay, None, None))
     except Exception as error:  # a compiler that is not there must not keep the other rows from being timed
