@@ -61,6 +61,8 @@ def list_models() -> None:
         geometry = fit((spec.size[1], spec.size[0]), spec.size, spec.block)
         costs = measure(model, spec.block)
         table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(overflow="fold")  # a long path is broken into lines, never cut
         table.add_row("encoder", spec.encoder)
         table.add_row("classes", f"{len(spec.classes)}: {', '.join(spec.classes)}")
         table.add_row("results", ", ".join(f"{key} {value:g}" for key, value in spec.results.items()) or "not measured")

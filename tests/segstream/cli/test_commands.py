@@ -98,8 +98,9 @@ def test_models_lists_names_classes_results_and_files(segstream: Callable) -> No
     done = segstream("models")
     assert done.code == 0
     if "no model is installed" not in done.out:
-        for word in ("classes", "GMAC", "licence", "file", ".safetensors"):
+        for word in ("classes", "GMAC", "licence", "file"):
             assert word in done.out
+        assert ".safetensors" in "".join(done.out.split())  # a long path is folded into lines
 
 
 def as_theirs(name: str) -> str:
