@@ -18,6 +18,7 @@ from torch import Tensor
 from segstream.bench_rivals import Runner, dense_runners, versions
 from segstream.bench_rows import BenchReport, BenchRow
 from segstream.blocks import Grid
+from segstream.blocks.grid import BLOCK_SIDES
 from segstream.engines.choose import make_engine
 from segstream.engines.cpu import CpuEngine
 from segstream.errors import UsageError
@@ -69,8 +70,8 @@ def run_bench(
         raise UsageError(f"shares must be numbers from 0 to 1, not {list(shares)}")
     loaded = load_model(model)
     side = loaded.spec.block if block is None else block
-    if side % 64 or not 64 <= side <= 1024:
-        raise UsageError(f"the block side must be a multiple of 64 up to 1024 pixels, not {side}")
+    if side not in BLOCK_SIDES:
+        raise UsageError(f"the block side must be one of {', '.join(map(str, BLOCK_SIDES))} pixels, not {side}")
     wide, tall = loaded.spec.size if size is None else size
     fit((tall, wide), (wide, tall), side, exact=True)  # refuses sizes that cannot be used
     whole = (math.ceil(wide / side) * side, math.ceil(tall / side) * side)

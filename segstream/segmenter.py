@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segstream.blocks.grid import BLOCK_SIDES
 from segstream.engines.base import Choice, EngineOutput
 from segstream.engines.choose import make_engine
 from segstream.errors import UsageError
@@ -33,7 +34,7 @@ class Segmenter:
         threshold: score above which a block runs at high resolution, 0..1; None takes the model's own for the policy.
         budget: largest share of blocks at high resolution, 0..1.
         size: width and height of the network input; None takes about as many pixels as the model was trained on.
-        block: side of a block in pixels of the network input, a multiple of 64; None takes the model's own.
+        block: side of a block in pixels of the network input, 64, 128 and so on; None takes the model's own.
         seed: for the random policy.
 
     Raises:
@@ -66,8 +67,9 @@ class Segmenter:
         self.spec: ModelSpec = spec
         self.size = size
         self.block = spec.block if block is None else block
-        if self.block % 64 or not 64 <= self.block <= 1024:
-            raise UsageError(f"the block side must be a multiple of 64 up to 1024 pixels, not {self.block}")
+        if self.block not in BLOCK_SIDES:
+            sides = ", ".join(map(str, BLOCK_SIDES))
+            raise UsageError(f"the block side must be one of {sides} pixels, not {self.block}")
         self._costs = measure(loaded, self.block)
         self._palette = np.asarray(spec.palette, dtype=np.uint8)
         self._engine = make_engine(loaded, device)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import UsageError
 
 MODES = ("dense", "mixed", "reinforce")
@@ -84,7 +85,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
-        check(self.block >= 64 and self.block % 64 == 0, "block", self.block, "a multiple of 64")
+        check(self.block in BLOCK_SIDES, "block", self.block, f"one of {', '.join(map(str, BLOCK_SIDES))}")
         whole = all(side > 0 and side % self.block == 0 for side in self.crop)
         check(whole, "crop", self.crop, f"width and height in whole blocks of {self.block}")
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EDGES = ("zeros", "replicate")
+# A tile's side must halve down to 1 without a remainder, or 2x2 means would cross tiles; 64 is the network's stride of
+# 32 times the two pixels of a low block.
+BLOCK_SIDES = (64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True, slots=True)

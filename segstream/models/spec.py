@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,8 +69,8 @@ def check_spec(spec: ModelSpec) -> None:
         refuse(f"{len(spec.palette)} colours for {len(spec.classes)} classes", "one colour a class")
     if any(len(c) != 3 or not all(0 <= int(v) <= 255 for v in c) for c in spec.palette):
         refuse("a colour that is not RGB", "three numbers from 0 to 255")
-    if spec.block % 64 or not 64 <= spec.block <= 1024:
-        refuse(f"a block side of {spec.block}", "a multiple of 64 up to 1024")
+    if spec.block not in BLOCK_SIDES:
+        refuse(f"a block side of {spec.block}", f"one of {', '.join(map(str, BLOCK_SIDES))}")
     if len(spec.size) != 2 or not all(16 <= int(v) <= LARGEST_SIDE for v in spec.size):
         refuse(f"an input size of {spec.size}", f"width and height from 16 to {LARGEST_SIDE}")
     if spec.interpolation not in ("seamless", "local"):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segstream.blocks import Grid, combine, sample
+from segstream.blocks.grid import BLOCK_SIDES
 from segstream.blocks.layers import convolve, enlarge_to, from_canvas, to_canvas
 from segstream.models.efficientnet import EfficientNetLite1
 from segstream.models.resnet import ResNet, resnet18, resnet50
@@ -127,8 +128,9 @@ class SwiftNet(nn.Module):
 
 def check_size(x: Tensor, grid: Grid) -> None:
     n, rows, columns = grid.shape
-    if grid.block % 64:
-        raise ValueError(f"the block side must be a multiple of 64 pixels for this network, not {grid.block}")
+    if grid.block not in BLOCK_SIDES:
+        sides = ", ".join(map(str, BLOCK_SIDES))
+        raise ValueError(f"the block side must be one of {sides} pixels for this network, not {grid.block}")
     expected = (n, 3, rows * grid.block, columns * grid.block)
     if tuple(x.shape) != expected:
         raise ValueError(f"the image must be {list(expected)} for this grid, not {list(x.shape)}")

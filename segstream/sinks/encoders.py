@@ -31,7 +31,7 @@ _MAX_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 # Fast presets, few threads (the network needs the cores) and no frames held back, so that little is lost by a crash.
 _OPTIONS = {
     # "ultrafast" with what costs little and saves much switched on again: half the time of "veryfast" with as short a
-    # lookahead, for files a tenth larger.
+    # lookahead, for files a tenth to a quarter larger.
     "libx264": {
         "preset": "ultrafast",
         "crf": "21",

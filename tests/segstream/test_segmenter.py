@@ -68,8 +68,8 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
         Segmenter("untrained-rn18", policy="best")
     with pytest.raises(UsageError, match="no device 'gpu'"):
         Segmenter("untrained-rn18", device="gpu")
-    with pytest.raises(UsageError, match="multiple of 64"):
-        Segmenter("untrained-rn18", block=96)
+    with pytest.raises(UsageError, match="one of 64, 128, 256"):
+        Segmenter("untrained-rn18", block=192)
     bare = dataclasses.replace(untrained_model(), policy_net=None)
     with pytest.raises(UsageError, match="no learned policy"):
         Segmenter(bare, policy="learned")

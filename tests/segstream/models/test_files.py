@@ -88,7 +88,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
     ("change", "sentence"),
     [
         ({"palette": [[0, 0, 0]]}, "one colour a class"),
-        ({"block": 100}, "multiple of 64"),
+        ({"block": 100}, "one of 64, 128, 256"),
         ({"size": [100000, 100000]}, "an input size"),
         ({"interpolation": "cubic"}, "seamless"),
         ({"std": [0, 1, 1]}, "deviations above 0"),
