@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import subprocess
@@ -115,6 +116,13 @@ def test_closing_ends_every_thread(make_window: Maker, video: Path, home: Path, 
             assert sum(1 for _ in container.decode(video=0)) >= 1
 
 
+def release_free_memory() -> None:
+    """Let glibc give back what is free, so that only what is in use counts; other systems do so by themselves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of this process from /proc")
 def test_fifty_windows_leak_neither_threads_nor_memory(make_window: Maker, short_video: Path, qtbot: Any) -> None:
     before = our_threads()
@@ -126,8 +134,10 @@ def test_fifty_windows_leak_neither_threads_nor_memory(make_window: Maker, short
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         assert wait_for(lambda: our_threads() == before, 2.0)
         gc.collect()
+        release_free_memory()
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    grown = sizes[-1] - sizes[_SETTLED - 1]
+    # What is leaked never comes back, so it raises the floor; single readings swing by what the heap keeps for reuse.
+    grown = min(sizes[-15:]) - min(sizes[_SETTLED - 1 : _SETTLED + 14])
     print(f"{_CYCLES} windows opened and closed: {grown / 1e6:+.1f} MB")
     assert grown < _BYTES
 
