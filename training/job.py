@@ -13,7 +13,7 @@ from segstream.models import PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
-from segstream.training.objective import TERMS, Objective, needs_teacher, parameter_groups
+from segstream.training.objective import TERMS, Objective, judged, needs_teacher, parameter_groups
 from segstream.training.reinforce import blocks_for
 
 WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
@@ -196,7 +196,7 @@ class Job:
             teacher = None
             if needs_teacher(config):
                 with torch.no_grad():
-                    teacher = self.averaged.network(x)
+                    teacher = self.averaged.network(x[judged(config, len(x))])
             terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))
         terms[0].backward()
         # Each by itself, so that the policy's gradient cannot take the network's share.

@@ -53,7 +53,7 @@ class Objective(nn.Module):
             labels: int64 [N, H, W].
             n_high: number of high blocks in the batch; all of them runs the dense network.
             generator: for the choice of blocks.
-            teacher: [N, K, H/4, W/4], the averaged network's logits with every block high.
+            teacher: [M, K, H/4, W/4], the averaged network's logits with every block high, for the images `judged`.
             total: what to divide the task loss by, where the batch is spread over processes.
         """
         config, block = self.config, self.config.block
@@ -61,7 +61,9 @@ class Objective(nn.Module):
         high: Tensor | None = None
         policy_logits = threshold = None
         if self.policy_net is not None:
-            policy_logits = self.policy_net(x, block).float()
+            # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
+            with torch.autocast(x.device.type, enabled=False):
+                policy_logits = self.policy_net(x.float(), block)
             high, threshold = sample_blocks(policy_logits, n_high, generator)
         elif n_high < x.shape[0] * rows * columns:
             high = mixed_grid(x, block, n_high, generator)
@@ -76,11 +78,12 @@ class Objective(nn.Module):
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
         if policy_logits is not None and high is not None and threshold is not None:
-            reward = losses.block_mean(loss.detach(), block)
+            seen = judged(config, len(x)) if teacher is not None else slice(None)
+            reward = losses.block_mean(loss[seen].detach(), block)
             if config.reward == "gain" and teacher is not None:
-                best, _ = losses.pixel_loss(teacher, labels, self.weights)
+                best, _ = losses.pixel_loss(teacher, labels[seen], self.weights)
                 reward = reward - losses.block_mean(best, block)
-            policy = policy_loss(policy_logits, high, threshold, reward)
+            policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         return torch.stack([task + distill + policy, task.detach(), distill.detach(), policy.detach()])
 
 
@@ -88,6 +91,12 @@ def needs_teacher(config: TrainConfig) -> bool:
     """Whether a run asks the averaged network at every step."""
     gains = config.mode == "reinforce" and config.reward == "gain"
     return config.mode != "dense" and (config.distill > 0 or gains)
+
+
+def judged(config: TrainConfig, batch: int) -> slice:
+    """Which images of a batch the averaged network judges: evenly spread, the last one (a drawn scene) among them."""
+    every = max(1, round(1 / config.judged))
+    return slice((batch - 1) % every, None, every)
 
 
 def mixed_grid(x: Tensor, block: int, n_high: int, generator: torch.Generator) -> Tensor:
