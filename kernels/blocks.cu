@@ -42,7 +42,7 @@ KERNEL block_pad(const scalar* x,     // [T, qh, qw, C]
     const Tile tile = find_tile(map, t);
     code = find_source(map, tile, tile.y * qh + y, tile.x * qw + x_, edge);
   }
-  store_vec(out + ((long long)t * (qh + 2 * p) * side + pixel) * channels + c, read_code(map, x, code, channels, c));
+  store_vec(out + ((long long)t * (qh + 2 * p) * side + pixel) * channels + c, read_code(x, code, qw, channels, c));
 }
 
 // Places of a padded tile that read the pixels [first, last] of a canvas of `size` pixels, along one axis.
@@ -185,10 +185,10 @@ __device__ inline Vec enlarge_at(const Map& map, const Tile& tile, const scalar*
                                  int edge) {
   const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
   Vec sum = zero_vec();
-  add_scaled(sum, read_code(map, x, find_source(map, tile, y0, x0, edge), channels, c), 0.5625f);
-  add_scaled(sum, read_code(map, x, find_source(map, tile, y0, x1, edge), channels, c), 0.1875f);
-  add_scaled(sum, read_code(map, x, find_source(map, tile, y1, x0, edge), channels, c), 0.1875f);
-  add_scaled(sum, read_code(map, x, find_source(map, tile, y1, x1, edge), channels, c), 0.0625f);
+  add_scaled(sum, read_code(x, find_source(map, tile, y0, x0, edge), map.qw, channels, c), 0.5625f);
+  add_scaled(sum, read_code(x, find_source(map, tile, y0, x1, edge), map.qw, channels, c), 0.1875f);
+  add_scaled(sum, read_code(x, find_source(map, tile, y1, x0, edge), map.qw, channels, c), 0.1875f);
+  add_scaled(sum, read_code(x, find_source(map, tile, y1, x1, edge), map.qw, channels, c), 0.0625f);
   return sum;
 }
 

@@ -16,11 +16,14 @@
 
 // The engine compiles a variant per level, so that divisions by the sides of tiles become shifts.
 #ifdef FIXED_QH
+#define FIX_TILE qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C, p = FIXED_P
+#else
+#define FIX_TILE (void)0
+#endif
+#ifdef FIXED_GH
 #define FIX_SIDES gh = FIXED_GH, gw = FIXED_GW, qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
-#define FIX_PADDING p = FIXED_P
 #else
 #define FIX_SIDES (void)0
-#define FIX_PADDING (void)0
 #endif
 
 using scalar = SCALAR;
@@ -70,6 +73,25 @@ __device__ inline void store_vec(scalar* to, const Vec& x) {
 #pragma unroll
   for (int i = 0; i < VEC; i++) from_float(x.v[i], pack.v[i]);
   *reinterpret_cast<Pack<scalar, VEC>*>(to) = pack;
+}
+
+using Raw = Pack<scalar, VEC>;
+
+__device__ inline Raw load_raw(const scalar* from) { return *reinterpret_cast<const Raw*>(from); }
+__device__ inline void store_raw(scalar* to, const Raw& x) { *reinterpret_cast<Raw*>(to) = x; }
+
+__device__ inline Vec to_vec(const Raw& x) {
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = to_float(x.v[i]);
+  return out;
+}
+
+__device__ inline Raw to_raw(const Vec& x) {
+  Raw out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) from_float(x.v[i], out.v[i]);
+  return out;
 }
 
 __device__ inline void add_scaled(Vec& sum, const Vec& x, float weight) {
@@ -149,18 +171,71 @@ __device__ inline int find_source(const Map& map, const Tile& tile, int y, int x
   return tile.high ? row : -2 - row;
 }
 
+// What lies around a tile: the table `near` [T, 8] holds, by direction, -1 beyond the image, else tile * 8 + kind. It does
+// not depend on the level. ALIKE: a tile of the same resolution, in another block; SAME_BLOCK: a tile of the same high
+// block; FINER: the first of the four tiles of a high block beside a low tile; COARSER + 2 * lower + right: a low tile
+// beside a high one, which covers that quarter of it.
+enum Kind { ALIKE = 0, FINER = 1, SAME_BLOCK = 2, COARSER = 4 };
+
+__device__ inline int direction(int dy, int dx) {
+  const int d = 3 * (dy + 1) + dx + 1;
+  return d - (d > 4);
+}
+
+__device__ inline int find_near(const Map& map, const Tile& tile, int dy, int dx) {
+  const int per_block = tile.high ? 2 : 1, y = tile.y + dy, x = tile.x + dx;
+  if (y < 0 || x < 0 || y >= per_block * map.gh || x >= per_block * map.gw) return -1;
+  const int gy = tile.high ? y >> 1 : y, gx = tile.high ? x >> 1 : x, quarter = 2 * (y & 1) + (x & 1);
+  const int code = map.blocks[(tile.n * map.gh + gy) * map.gw + gx], first = code >> 1;
+  if (!(code & 1)) return first * 8 + (tile.high ? COARSER + quarter : ALIKE);
+  if (!tile.high) return first * 8 + FINER;
+  return (first + quarter) * 8 + (gy == tile.y >> 1 && gx == tile.x >> 1 ? SAME_BLOCK : ALIKE);
+}
+
+// The row that pixel (y, x), 0..q-1, of a neighbour at the tile's own resolution stands for; codes as in find_source.
+__device__ inline int neighbour_row(int neighbour, int y, int x, int qh, int qw) {
+  int tile = neighbour >> 3;
+  if (neighbour & COARSER) {
+    y = ((neighbour & 2 ? qh : 0) + y) >> 1;
+    x = ((neighbour & 1 ? qw : 0) + x) >> 1;
+  } else if (neighbour & FINER) {
+    y *= 2, x *= 2;
+    if (y >= qh) y -= qh, tile += 2;
+    if (x >= qw) x -= qw, tile += 1;
+    return -2 - ((tile * qh + y) * qw + x);
+  }
+  return (tile * qh + y) * qw + x;
+}
+
+// find_source by the table: pixel (y, x) counts from the corner of tile t and lies in it or in a neighbour.
+__device__ inline int near_source(const int* near, int t, int y, int x, int qh, int qw, int edge) {
+  int dy = y < 0 ? -1 : y >= qh, dx = x < 0 ? -1 : x >= qw;
+  near += t * 8;
+  if (edge != ZEROS) {
+    const auto leaves = [&](int towards) {
+      const int neighbour = near[towards];
+      return neighbour < 0 || (edge == BLOCK && (neighbour & 7) != SAME_BLOCK);
+    };
+    if (dy && leaves(direction(dy, 0))) y = dy < 0 ? 0 : qh - 1, dy = 0;
+    if (dx && leaves(direction(0, dx))) x = dx < 0 ? 0 : qw - 1, dx = 0;
+  }
+  if (!dy && !dx) return (t * qh + y) * qw + x;
+  const int neighbour = near[direction(dy, dx)];
+  return neighbour < 0 ? -1 : neighbour_row(neighbour, y - dy * qh, x - dx * qw, qh, qw);
+}
+
 // Rows of a 2x2 group: pixels of one tile, or four tiles of one pixel each.
-__device__ inline int group_row(const Map& map, int first, int i) {
-  return map.qw == 1 ? first + i : first + (i >> 1) * map.qw + (i & 1);
+__device__ inline int group_row(int qw, int first, int i) {
+  return qw == 1 ? first + i : first + (i >> 1) * qw + (i & 1);
 }
 
 // Channels [c, c+VEC) that a code stands for.
-__device__ inline Vec read_code(const Map& map, const scalar* x, int code, int channels, int c) {
+__device__ inline Vec read_code(const scalar* x, int code, int qw, int channels, int c) {
   if (code >= 0) return load_vec(x + (long long)code * channels + c);
   Vec sum = zero_vec();
   if (code == -1) return sum;
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    add_scaled(sum, load_vec(x + (long long)group_row(map, -2 - code, i) * channels + c), 0.25f);
+    add_scaled(sum, load_vec(x + (long long)group_row(qw, -2 - code, i) * channels + c), 0.25f);
   return sum;
 }

@@ -1,147 +1,303 @@
 // What stands between the convolutions, each step one pass: pool and pad; pad; enlarge, add, batch norm, ReLU and pad.
 //
-// Launch: blockIdx.y = tile, blockIdx.x * blockDim.x + threadIdx.x = pixel * (C / VEC) + channel group. With p = 0 (the
-// dense network) outputs are not padded and no pixel lies in another tile.
+// Each launch is a row of blocks of threads. The first `halo_blocks` of them fill the halo, which needs chains of
+// dependent loads and so goes first; the others do the pixels of the tiles, whose threads have no halo beside them in a
+// warp and several 16-byte loads under way each. A thread has VEC channels; channel groups lie closest. With p = 0 (the
+// dense network) outputs are not padded, there is no halo and no pixel lies in another tile.
 #include "common.cuh"
 
-struct Item {
-  int c, y, x;  // first channel, pixel of the tile; -p..q+p-1
-  bool inside;  // of the tile, not of its padding
-  bool valid;
+// Pixels of the ring around a tile, and the i-th of them.
+__device__ inline int ring_size(int qh, int qw) { return 2 * (qh + qw) + 4; }
+
+struct Pixel {
+  int y, x;
 };
 
-__device__ inline Item find_item(const Map& map, int channels, int p) {
-  const int groups = channels / VEC, side = map.qw + 2 * p, item = blockIdx.x * blockDim.x + threadIdx.x;
-  const int pixel = item / groups;
-  Item out;
-  out.c = (item - pixel * groups) * VEC;
-  out.y = pixel / side;
-  out.x = pixel - out.y * side - p;
-  out.y -= p;
-  out.valid = out.y < map.qh + p;
-  out.inside = out.y >= 0 && out.y < map.qh && out.x >= 0 && out.x < map.qw;
-  return out;
+__device__ inline Pixel ring_pixel(int i, int qh, int qw) {
+  if (i < qw + 2) return Pixel{-1, i - 1};
+  i -= qw + 2;
+  if (i < qw + 2) return Pixel{qh, i - 1};
+  i -= qw + 2;
+  return Pixel{i >> 1, i & 1 ? qw : -1};
 }
 
-__device__ inline long long padded_at(const Map& map, const Item& at, int t, int p) {
-  return ((long long)t * (map.qh + 2 * p) + at.y + p) * (map.qw + 2 * p) + at.x + p;
+__device__ inline int neighbour_of(const int* near, int t, const Pixel& at, int qh, int qw) {
+  return near[t * 8 + direction(at.y < 0 ? -1 : at.y >= qh, at.x < 0 ? -1 : at.x >= qw)];
 }
 
-// Calls value(row) for the row, or averages it over the four rows, that pixel `at` of tile t stands for. The value is
-// computed before the mean, as the layers before a BlockPad are.
+__device__ inline long long row_at(int t, int y, int x, int qh, int qw) { return ((long long)t * qh + y) * qw + x; }
+
+__device__ inline long long padded_row(int t, int y, int x, int qh, int qw, int p) {
+  return row_at(t, y + p, x + p, qh + 2 * p, qw + 2 * p);
+}
+
+// The value of a halo pixel, from value(tile, y, x) of the pixels of tiles; BlockPad takes means of finished values.
 template <typename F>
-__device__ inline Vec padded_value(const Map& map, const Item& at, int t, F value) {
-  int code = (t * map.qh + at.y) * map.qw + at.x;
-  if (!at.inside) {
-    const Tile tile = find_tile(map, t);
-    code = find_source(map, tile, tile.y * map.qh + at.y, tile.x * map.qw + at.x, ZEROS);
-  }
-  if (code >= 0) return value(code);
+__device__ inline Vec halo_value(const int* near, int t, const Pixel& at, int qh, int qw, F value) {
+  const int neighbour = neighbour_of(near, t, at, qh, qw);
+  if (neighbour < 0) return zero_vec();
+  const int y = at.y < 0 ? at.y + qh : at.y >= qh ? at.y - qh : at.y;
+  const int x = at.x < 0 ? at.x + qw : at.x >= qw ? at.x - qw : at.x;
+  const int code = neighbour_row(neighbour, y, x, qh, qw), first = code >= 0 ? code : -2 - code;
   Vec sum = zero_vec();
-  if (code == -1) return sum;
 #pragma unroll 1
-  for (int i = 0; i < 4; i++) add_scaled(sum, value(group_row(map, -2 - code, i)), 0.25f);
+  for (int i = 0; i < (code >= 0 ? 1 : 4); i++) {
+    const int row = group_row(qw, first, i), other = row / (qh * qw);
+    add_scaled(sum, value(other, row / qw % qh, row % qw), code >= 0 ? 1.f : 0.25f);
+  }
   return sum;
 }
 
-// Max pooling 3x3, stride 2, of features that are not negative, then BlockPad.
-KERNEL __launch_bounds__(256, 4) pool_pad(const scalar* x,  // [T, 2qh, 2qw, C]
-                scalar* pooled,   // [T, qh, qw, C]
-                scalar* padded,   // [T, qh+2, qw+2, C]; not written where p = 0
-                const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
-  FIX_SIDES;
-  FIX_PADDING;
-  const Map map{blocks, tiles, gh, gw, qh, qw}, fine{blocks, tiles, gh, gw, 2 * qh, 2 * qw};
-  const int t = blockIdx.y;
-  const Item at = find_item(map, channels, p);
-  if (!at.valid) return;
-  const auto pool = [&](int row) {
-    const int other = row / (qh * qw), y0 = 2 * (row / qw % qh), x0 = 2 * (row % qw);
-    Vec most = zero_vec();
-    const auto take = [&](const Vec& value) {
+// BlockPad, and on the way what else is made of the same features.
+constexpr int HALO_COPIES = 2, COPIES = 4;  // that a thread has under way
+
+KERNEL __launch_bounds__(256) pad_features(
+    const scalar* __restrict__ x,     // [T, qh, qw, C]
+    scalar* __restrict__ padded,      // [T, qh+2p, qw+2p, C] or null
+    scalar* __restrict__ even,        // [T, qh/2, qw/2, C] or null: every second pixel, for a 1x1 stride-2 layer
+    scalar* __restrict__ activated,   // [T, qh, qw, C] or null: relu(x * scale + shift), for a 1x1 layer
+    const float* __restrict__ scale,  // [C] or null
+    const float* __restrict__ shift,  // [C] or null
+    const int* __restrict__ near,     // [T, 8]
+    int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
+  FIX_TILE;
+  const int groups = channels / VEC;
+  if ((int)blockIdx.x < halo_blocks) {
+    const int ring = ring_size(qh, qw), count = n_tiles * ring * groups;
+    const int first = blockIdx.x * HALO_COPIES * blockDim.x + threadIdx.x;
+    Raw value[HALO_COPIES];
+    long long to[HALO_COPIES];
 #pragma unroll
-      for (int i = 0; i < VEC; i++) most.v[i] = fmaxf(most.v[i], value.v[i]);
-    };
-    if (y0 > 0 && x0 > 0) {
-      const scalar* from = x + ((long long)(other * fine.qh + y0 - 1) * fine.qw + x0 - 1) * channels + at.c;
+    for (int j = 0; j < HALO_COPIES; j++) {
+      const int item = first + j * blockDim.x, c = item % groups * VEC, t = item / groups / ring;
+      if (item >= count) continue;
+      const Pixel at = ring_pixel(item / groups % ring, qh, qw);
+      const int code = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
+      value[j] = code >= 0 ? load_raw(x + (long long)code * channels + c) : to_raw(read_code(x, code, qw, channels, c));
+      to[j] = padded_row(t, at.y, at.x, qh, qw, p) * channels + c;
+    }
 #pragma unroll
-      for (int i = 0; i < 9; i++) take(load_vec(from + (i / 3 * fine.qw + i % 3) * channels));
-      return most;
-    }
-    const Tile tile = find_tile(fine, other);
-#pragma unroll 1
-    for (int i = 0; i < 9; i++) {
-      const int y = y0 - 1 + i / 3, x_ = x0 - 1 + i % 3;
-      int code = (other * fine.qh + y) * fine.qw + x_;
-      if (y < 0 || x_ < 0) code = find_source(fine, tile, tile.y * fine.qh + y, tile.x * fine.qw + x_, ZEROS);
-      take(read_code(fine, x, code, channels, at.c));
-    }
-    return most;
-  };
-  const Vec value = padded_value(map, at, t, pool);
-  if (p) store_vec(padded + padded_at(map, at, t, p) * channels + at.c, value);
-  if (at.inside) store_vec(pooled + (((long long)t * qh + at.y) * qw + at.x) * channels + at.c, value);
+    for (int j = 0; j < HALO_COPIES; j++)
+      if (first + j * (int)blockDim.x < count) store_raw(padded + to[j], value[j]);
+    return;
+  }
+  const int count = n_tiles * qh * qw * groups;
+  const int first = (blockIdx.x - halo_blocks) * COPIES * blockDim.x + threadIdx.x;
+  Raw value[COPIES];
+#pragma unroll
+  for (int j = 0; j < COPIES; j++) {
+    const int item = first + j * blockDim.x;
+    if (item < count) value[j] = load_raw(x + (long long)item * VEC);
+  }
+#pragma unroll
+  for (int j = 0; j < COPIES; j++) {
+    const int item = first + j * blockDim.x, c = item % groups * VEC, row = item / groups;
+    if (item >= count) continue;
+    const int t = row / (qh * qw), y = row / qw % qh, x_ = row % qw;
+    if (padded) store_raw(padded + padded_row(t, y, x_, qh, qw, p) * channels + c, value[j]);
+    if (even && !((y | x_) & 1)) store_raw(even + row_at(t, y / 2, x_ / 2, qh / 2, qw / 2) * channels + c, value[j]);
+    if (activated)
+      store_vec(activated + (long long)item * VEC,
+                norm_relu(to_vec(value[j]), load_floats(scale + c), load_floats(shift + c)));
+  }
 }
 
-// BlockPad, and on the way what else is made of the same features.
-KERNEL pad_features(const scalar* x,      // [T, qh, qw, C]
-                    scalar* padded,       // [T, qh+2p, qw+2p, C] or null
-                    scalar* even,         // [T, qh/2, qw/2, C] or null: every second pixel, for a 1x1 stride-2 layer
-                    scalar* activated,    // [T, qh, qw, C] or null: relu(x * scale + shift), for a 1x1 layer
-                    const float* scale,   // [C] or null
-                    const float* shift,   // [C] or null
-                    const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p) {
-  FIX_SIDES;
-  FIX_PADDING;
-  const Map map{blocks, tiles, gh, gw, qh, qw};
-  const int t = blockIdx.y;
-  const Item at = find_item(map, channels, p);
-  if (!at.valid) return;
-  const Vec value = padded_value(
-      map, at, t, [&](int row) { return load_vec(x + (long long)row * channels + at.c); });
-  if (padded) store_vec(padded + padded_at(map, at, t, p) * channels + at.c, value);
-  if (!at.inside) return;
-  if (even && !(at.y & 1) && !(at.x & 1))
-    store_vec(even + (((long long)t * (qh / 2) + at.y / 2) * (qw / 2) + at.x / 2) * channels + at.c, value);
-  if (activated)
-    store_vec(activated + (((long long)t * qh + at.y) * qw + at.x) * channels + at.c,
-              norm_relu(value, load_floats(scale + at.c), load_floats(shift + at.c)));
+__device__ inline void take(Vec& most, const Vec& value) {
+#pragma unroll
+  for (int i = 0; i < VEC; i++) most.v[i] = fmaxf(most.v[i], value.v[i]);
+}
+
+// Channels of pixel (y, x) of tile t at stride 2, -1..2q-1.
+__device__ inline Vec read_near(const scalar* x, const int* near, int t, int y, int x_, int qh, int qw, int channels, int c) {
+  return read_code(x, near_source(near, t, y, x_, qh, qw, ZEROS), qw, channels, c);
+}
+
+// The pooled pixels (y, x), (y, x+1), (y+1, x), (y+1, x+1) of tile t, whose sides at stride 2 are `qh` and `qw`. A row of
+// five is reduced to two columns before the next is read. BORDER: some of the 5x5 may lie in another tile.
+template <bool BORDER>
+__device__ inline void pool_quad(Vec (&most)[4], const scalar* x, const int* near, int t, int y, int x_, int qh, int qw,
+                                 int channels, int c) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) most[i] = zero_vec();
+  const int top = 2 * y - 1, left = 2 * x_ - 1;
+  const scalar* from = x + row_at(t, top, left, qh, qw) * channels + c;
+#pragma unroll
+  for (int i = 0; i < 5; i++) {
+    Vec five[5];
+#pragma unroll
+    for (int j = 0; j < 5; j++) {
+      if (BORDER && (i == 0 || j == 0))
+        five[j] = read_near(x, near, t, top + i, left + j, qh, qw, channels, c);
+      else
+        five[j] = load_vec(from + (i * qw + j) * channels);
+    }
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      take(five[2 * j], five[2 * j + 1]);
+      take(five[2 * j], five[2 * j + 2]);
+      if (i < 3) take(most[j], five[2 * j]);
+      if (i > 1) take(most[2 + j], five[2 * j]);
+    }
+  }
+}
+
+// Max pooling 3x3, stride 2, of features that are not negative, then BlockPad. After the halo come `border_blocks` with
+// the quads of pixels that lie at the upper or left border of their tile, then the other quads.
+KERNEL __launch_bounds__(256) pool_pad(
+    const scalar* __restrict__ x,  // [T, 2qh, 2qw, C]
+    scalar* __restrict__ pooled,   // [T, qh, qw, C]
+    scalar* __restrict__ padded,   // [T, qh+2, qw+2, C]; not written where p = 0
+    const int* __restrict__ near,  // [T, 8]
+    int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p) {
+  FIX_TILE;
+  const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
+  if ((int)blockIdx.x < halo_blocks) {
+    const int ring = ring_size(qh, qw), t = item / groups / ring;
+    if (t >= n_tiles) return;
+    const Pixel at = ring_pixel(item / groups % ring, qh, qw);
+    const auto pool = [&](int t, int y, int x_) {
+      Vec most = zero_vec();
+      if (y > 0 && x_ > 0) {
+        const scalar* from = x + row_at(t, 2 * y - 1, 2 * x_ - 1, 2 * qh, 2 * qw) * channels + c;
+#pragma unroll
+        for (int i = 0; i < 9; i++) take(most, load_vec(from + (i / 3 * 2 * qw + i % 3) * channels));
+      } else {
+#pragma unroll 3
+        for (int i = 0; i < 9; i++)
+          take(most, read_near(x, near, t, 2 * y - 1 + i / 3, 2 * x_ - 1 + i % 3, 2 * qh, 2 * qw, channels, c));
+      }
+      return most;
+    };
+    store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, pool));
+    return;
+  }
+  const int rows = qh / 2, columns = qw / 2;
+  int t, y, x_;
+  Vec most[4];
+  if ((int)blockIdx.x < halo_blocks + border_blocks) {
+    const int per_tile = rows + columns - 1, local = (item - halo_blocks * (int)blockDim.x) / groups;
+    const int i = local % per_tile;
+    t = local / per_tile, y = i < columns ? 0 : 2 * (i - columns + 1), x_ = i < columns ? 2 * i : 0;
+    if (t >= n_tiles) return;
+    pool_quad<true>(most, x, near, t, y, x_, 2 * qh, 2 * qw, channels, c);
+  } else {
+    const int per_tile = max((rows - 1) * (columns - 1), 1);
+    const int local = (item - (halo_blocks + border_blocks) * (int)blockDim.x) / groups, i = local % per_tile;
+    t = local / per_tile, y = 2 + 2 * (i / max(columns - 1, 1)), x_ = 2 + 2 * (i % max(columns - 1, 1));
+    if (t >= n_tiles) return;
+    pool_quad<false>(most, x, near, t, y, x_, 2 * qh, 2 * qw, channels, c);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const Raw value = to_raw(most[i]);
+    store_raw(pooled + row_at(t, y + i / 2, x_ + i % 2, qh, qw) * channels + c, value);
+    if (p) store_raw(padded + padded_row(t, y + i / 2, x_ + i % 2, qh, qw, p) * channels + c, value);
+  }
 }
 
 // One step of the decoder up to its 3x3 layer: relu(bn(enlarge(x) + skip)), padded.
-KERNEL __launch_bounds__(256, 4) enlarge_add(const scalar* x,     // [T, qh/2, qw/2, C]
-                   const scalar* skip,  // [T, qh, qw, C]
-                   scalar* padded,      // [T, qh+2p, qw+2p, C]
-                   const float* scale,  // [C]
-                   const float* shift,  // [C]
-                   const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int p, int edge) {
-  FIX_SIDES;
-  FIX_PADDING;
-  const Map map{blocks, tiles, gh, gw, qh, qw}, coarse{blocks, tiles, gh, gw, qh / 2, qw / 2};
-  const int t = blockIdx.y;
-  const Item at = find_item(map, channels, p);
-  if (!at.valid) return;
-  const auto sum_at = [&](int row) {
-    const int other = row / (qh * qw), y = row / qw % qh, x_ = row % qw;
-    const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
-    Vec sum = load_vec(skip + (long long)row * channels + at.c);
-    const bool inner = y1 >= 0 && y1 < coarse.qh && x1 >= 0 && x1 < coarse.qw;
-    if (inner) {
-      const scalar* from = x + (long long)other * coarse.qh * coarse.qw * channels + at.c;
-      add_scaled(sum, load_vec(from + (y0 * coarse.qw + x0) * channels), 0.5625f);
-      add_scaled(sum, load_vec(from + (y0 * coarse.qw + x1) * channels), 0.1875f);
-      add_scaled(sum, load_vec(from + (y1 * coarse.qw + x0) * channels), 0.1875f);
-      add_scaled(sum, load_vec(from + (y1 * coarse.qw + x1) * channels), 0.0625f);
-      return norm_relu(sum, load_floats(scale + at.c), load_floats(shift + at.c));
-    }
-    const Tile tile = find_tile(coarse, other);
-#pragma unroll 1
-    for (int i = 0; i < 4; i++) {
-      const int ty = i & 2 ? y1 : y0, tx = i & 1 ? x1 : x0;
-      const int code = find_source(coarse, tile, tile.y * coarse.qh + ty, tile.x * coarse.qw + tx, edge);
-      add_scaled(sum, read_code(coarse, x, code, channels, at.c), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
-    }
-    return norm_relu(sum, load_floats(scale + at.c), load_floats(shift + at.c));
+//
+// The four outputs (2y-1, 2y) x (2x-1, 2x) lie between the same four coarse pixels, so a thread makes four at a time: a
+// tile and its halo are (qh/2 + 1) x (qw/2 + 1) such quads. A halo pixel that lies in a tile of the same resolution comes
+// out of its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
+// `border_blocks` with the quads on the border, then those inside.
+KERNEL __launch_bounds__(256) enlarge_add(
+    const scalar* __restrict__ x,     // [T, qh/2, qw/2, C]
+    const scalar* __restrict__ skip,  // [T, qh, qw, C]
+    scalar* __restrict__ padded,      // [T, qh+2p, qw+2p, C]
+    const float* __restrict__ scale,  // [C]
+    const float* __restrict__ shift,  // [C]
+    const int* __restrict__ near,     // [T, 8]
+    int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p, int edge) {
+  FIX_TILE;
+  const int groups = channels / VEC, ch = qh / 2, cw = qw / 2;
+  const int item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
+  // Whether a neighbour's pixels equal what the tile's own resolution shows there.
+  const auto same = [&](int neighbour) {
+    return neighbour >= 0 && ((neighbour & 7) == SAME_BLOCK || (edge != BLOCK && (neighbour & 7) == ALIKE));
   };
-  store_vec(padded + padded_at(map, at, t, p) * channels + at.c, padded_value(map, at, t, sum_at));
+  if ((int)blockIdx.x < halo_blocks) {
+    const int ring = ring_size(qh, qw), t = item / groups / ring;
+    if (t >= n_tiles) return;
+    const Pixel at = ring_pixel(item / groups % ring, qh, qw);
+    if (same(neighbour_of(near, t, at, qh, qw))) return;
+    const auto sum_at = [&](int t, int y, int x_) {
+      const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
+      Vec sum = load_vec(skip + row_at(t, y, x_, qh, qw) * channels + c);
+      int codes[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) codes[i] = near_source(near, t, i & 2 ? y1 : y0, i & 1 ? x1 : x0, ch, cw, edge);
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        add_scaled(sum, read_code(x, codes[i], cw, channels, c), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
+      return norm_relu(sum, load_floats(scale + c), load_floats(shift + c));
+    };
+    store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, sum_at));
+    return;
+  }
+  int t, ky, kx, own[4];  // the quad's place among the tile's, rows of its four skip pixels (-1: not to be made here)
+  Raw corners[4];
+  const bool border = (int)blockIdx.x < halo_blocks + border_blocks;
+  if (border) {
+    const int per_tile = qh + qw, local = item - halo_blocks * (int)blockDim.x;
+    int i = local / groups % per_tile;
+    t = local / groups / per_tile;
+    if (t >= n_tiles) return;
+    if (i < cw + 1) {
+      ky = 0, kx = i;
+    } else if (i < 2 * (cw + 1)) {
+      ky = ch, kx = i - (cw + 1);
+    } else {
+      i -= 2 * (cw + 1);
+      ky = 1 + (i >> 1), kx = i & 1 ? cw : 0;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const int code = near_source(near, t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw, edge);
+      corners[j] = code >= 0 ? load_raw(x + (long long)code * channels + c) : to_raw(read_code(x, code, cw, channels, c));
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const Pixel at{2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2};
+      const bool inside = at.y >= 0 && at.y < qh && at.x >= 0 && at.x < qw;
+      own[j] = -1;
+      if (inside || (p && same(neighbour_of(near, t, at, qh, qw)))) own[j] = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
+    }
+  } else {
+    const int per_tile = max((ch - 1) * (cw - 1), 1), local = item - (halo_blocks + border_blocks) * (int)blockDim.x;
+    const int quad = local / groups % per_tile;
+    t = local / groups / per_tile;
+    if (t >= n_tiles) return;
+    ky = 1 + quad / max(cw - 1, 1), kx = 1 + quad % max(cw - 1, 1);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      corners[j] = load_raw(x + row_at(t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw) * channels + c);
+      own[j] = (int)row_at(t, 2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2, qh, qw);
+    }
+  }
+  Raw skips[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++)
+    if (own[j] >= 0) skips[j] = load_raw(skip + (long long)own[j] * channels + c);
+  const Vec gain = load_floats(scale + c), offset = load_floats(shift + c);
+#pragma unroll
+  for (int i = 0; i < VEC; i++) {
+    float side[2][2];  // [row of corners][column of outputs]
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      const float left = to_float(corners[2 * j].v[i]), right = to_float(corners[2 * j + 1].v[i]);
+      side[j][0] = 0.75f * left + 0.25f * right;
+      side[j][1] = 0.25f * left + 0.75f * right;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const float near_row = side[j / 2][j % 2], far_row = side[1 - j / 2][j % 2];
+      const float sum = 0.75f * near_row + 0.25f * far_row + to_float(skips[j].v[i]);
+      from_float(fmaxf(sum * gain.v[i] + offset.v[i], 0.f), skips[j].v[i]);
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < 4; j++)
+    if (own[j] >= 0)
+      store_raw(padded + padded_row(t, 2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2, qh, qw, p) * channels + c, skips[j]);
 }

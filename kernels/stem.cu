@@ -20,12 +20,20 @@ constexpr int THREADS = 256;
 
 // BlockSample and normalisation into two pictures of 4 halves a pixel (the fourth is zero): `fine`, where low blocks hold
 // their 2x2 means twice each way, is what high tiles see, and `coarse`, the means, what low ones do. `whole`: no blocks,
-// only `fine`. One thread for each 2x2 pixels.
+// only `fine`. One thread for each 2x2 pixels. On the way the first threads fill the table of what lies around each tile.
 KERNEL sample_frame(const unsigned char* frame,  // [height, width, 3]
                     const float* norm,           // [6]: offsets (0..255), gains
                     __half* fine,                // [rows, columns, 4]
                     __half* coarse,              // [rows/2, columns/2, 4]
-                    const int* blocks, int gw, int block, int height, int width, int rows, int columns, int whole) {
+                    int* near,                   // [T, 8], see find_near; not written where `whole`
+                    const int* blocks, const int* tiles, int gh, int gw, int n_tiles, int block, int height, int width,
+                    int rows, int columns, int whole) {
+  const int entry = (blockIdx.y * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
+  if (!whole && entry < n_tiles * 8) {
+    const Map map{blocks, tiles, gh, gw, 1, 1};
+    const int d = entry % 8 + (entry % 8 > 3);
+    near[entry] = find_near(map, find_tile(map, entry / 8), d / 3 - 1, d % 3 - 1);
+  }
   const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x), y = 2 * blockIdx.y;
   if (x >= columns) return;
   float value[4][4];

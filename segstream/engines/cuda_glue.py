@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from segstream.kernels.launcher import Argument, launch
 from segstream.kernels.ops import EDGES, THREADS
 from segstream.models.swiftnet import POOL_GRIDS
 
+COPIES, HALO_COPIES = 4, 2  # pieces of 8 channels that a thread of pad_features moves
 STEM_BLOCKS = 132 * 2  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
 
 
@@ -27,6 +28,7 @@ class Layout:
         fine: whether the finest resolution present is the network's full one (some block is high).
         seamless: whether enlarging looks over borders of blocks.
         whole: dense.
+        near: int32 [T, 8], what lies around each tile (kernels/common.cuh); `stem` fills it in.
     """
 
     blocks: Tensor
@@ -38,6 +40,7 @@ class Layout:
     fine: bool
     seamless: bool
     whole: bool
+    near: Tensor | None = None
 
     def at(self, stride: int) -> tuple[int, int]:
         """Sides of a tile at a stride of the network."""
@@ -64,7 +67,8 @@ class Layout:
 def dense_layout(network: tuple[int, int], device: torch.device) -> Layout:
     """The layout of the dense network for an input of this height and width."""
     zero = torch.zeros(1, dtype=torch.int32, device=device)
-    return Layout(zero.view(1, 1, 1), zero, 1, 1, 1, network, fine=False, seamless=True, whole=True)
+    near = torch.full((1, 8), -1, dtype=torch.int32, device=device)
+    return Layout(zero.view(1, 1, 1), zero, 1, 1, 1, network, fine=False, seamless=True, whole=True, near=near)
 
 
 def tiles_of(x: Tensor) -> Tensor:
@@ -81,29 +85,52 @@ def grid_for(pixels: int, channels: int, count: int, vec: int = 8) -> tuple[int,
     return -(-pixels * (channels // vec) // THREADS), count
 
 
-def fixed(layout: Layout, side: tuple[int, int], channels: int, p: int = 0) -> dict[str, str]:
+def blocks_for(pixels: int, channels: int, each: int = 1) -> int:
+    """Blocks of threads that handle so many pixels (of all tiles), `each` pieces of 8 channels a thread."""
+    return -(-pixels * (channels // 8) // (THREADS * each))
+
+
+def ring_size(side: tuple[int, int]) -> int:
+    """Pixels of the halo of a tile."""
+    return 2 * (side[0] + side[1]) + 4
+
+
+def fixed(layout: Layout, side: tuple[int, int], channels: int) -> dict[str, str]:
     """Macros that compile a variant of a kernel for one level of one layout."""
-    values = {"QH": side[0], "QW": side[1], "C": channels, "GH": layout.rows, "GW": layout.columns, "P": p}
+    return {**fixed_tile(side, channels, 0), "FIXED_GH": str(layout.rows), "FIXED_GW": str(layout.columns)}
+
+
+def fixed_tile(side: tuple[int, int], channels: int, p: int) -> dict[str, str]:
+    """Macros that compile a variant of a kernel for tiles of these sides."""
+    values = {"QH": side[0], "QW": side[1], "C": channels, "P": p}
     return {f"FIXED_{name}": str(value) for name, value in values.items()}
 
 
-def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor:
-    """uint8 [h, w, 3] -> ReLU of the stem, [T, q, q, 64] at stride 2."""
-    oh, ow = layout.at(2)
-    out = torch.empty(layout.n_tiles, oh, ow, 64, dtype=torch.float16, device=frame.device)
-    steps = layout.n_tiles * (oh // 16) * (ow // 16)
+def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | None) -> tuple[Tensor, Tensor]:
+    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means; on the way fills `near`, int32 [T, 8]."""
     height, width, _ = frame.shape
     block = layout.side[0] * (1 if layout.whole else 2)
     rows, columns = layout.rows * block, layout.columns * (layout.side[1] if layout.whole else block)
     fine = torch.empty(rows, columns, 4, dtype=torch.float16, device=frame.device)
     coarse = torch.empty(rows // 2, columns // 2, 4, dtype=torch.float16, device=frame.device)
-    arguments: list[Argument] = [frame, norm, fine, coarse, layout.blocks, layout.columns, block]
-    arguments += [height, width, rows, columns, int(layout.whole)]
+    arguments: list[Argument] = [frame, norm, fine, coarse, near, layout.blocks, layout.tiles]
+    arguments += [layout.rows, layout.columns, layout.n_tiles, block, height, width, rows, columns, int(layout.whole)]
     launch("stem.cu", "sample_frame", ((columns // 2 + 127) // 128, rows // 2), 128, arguments)
-    arguments = [fine, coarse, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
-    arguments += [rows, columns, layout.n_tiles, int(layout.whole)]
+    return fine, coarse
+
+
+def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, Layout]:
+    """uint8 [h, w, 3] -> ReLU of the stem, [T, q, q, 64] at stride 2; and the layout, complete with `near`."""
+    if not layout.whole:
+        layout = replace(layout, near=torch.empty(layout.n_tiles, 8, dtype=torch.int32, device=frame.device))
+    fine, coarse = sample_frame(frame, norm, layout, layout.near)
+    oh, ow = layout.at(2)
+    out = torch.empty(layout.n_tiles, oh, ow, 64, dtype=torch.float16, device=frame.device)
+    arguments: list[Argument] = [fine, coarse, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
+    arguments += [fine.shape[0], fine.shape[1], layout.n_tiles, int(layout.whole)]
+    steps = layout.n_tiles * (oh // 16) * (ow // 16)
     launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments)
-    return out
+    return out, layout
 
 
 def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -111,15 +138,12 @@ def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     (qh, qw), c, p, t = layout.at(4), x.shape[-1], layout.pad, layout.n_tiles
     pooled = x.new_empty(t, qh, qw, c)
     padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c) if p else pooled
-    grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
-    launch(
-        "glue.cu",
-        "pool_pad",
-        grid,
-        THREADS,
-        [x, pooled, padded, *layout.arguments((qh, qw)), c, p],
-        defines=fixed(layout, (qh, qw), c, p),
-    )
+    halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
+    border = blocks_for(t * ((qh + qw) // 2 - 1), c)
+    inner = blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
+    arguments: list[Argument] = [x, pooled, padded, layout.near, t, halo, border, qh, qw, c, p]
+    defines = fixed_tile((qh, qw), c, p)
+    launch("glue.cu", "pool_pad", (halo + border + inner, 1), THREADS, arguments, defines=defines)
     return pooled, padded
 
 
@@ -136,22 +160,11 @@ def features(
     subset = x.new_empty(t, qh // 2, qw // 2, c) if even else None
     activated = torch.empty_like(x) if norm else None
     if padded is not None or even or norm:
-        outputs: list[Argument] = [
-            padded,
-            subset,
-            activated,
-            norm.scale if norm else None,
-            norm.shift if norm else None,
-        ]
-        grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
-        launch(
-            "glue.cu",
-            "pad_features",
-            grid,
-            THREADS,
-            [x, *outputs, *layout.arguments((qh, qw)), c, p],
-            defines=fixed(layout, (qh, qw), c, p),
-        )
+        halo = blocks_for(t * ring_size((qh, qw)), c, HALO_COPIES) if p else 0
+        arguments: list[Argument] = [x, padded, subset, activated]
+        arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, halo, qh, qw, c, p]
+        grid = (halo + blocks_for(t * qh * qw, c, COPIES), 1)
+        launch("glue.cu", "pad_features", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, p))
     return x if padded is None else padded, subset, activated
 
 
@@ -160,19 +173,11 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
     t, qh, qw, c = skip.shape
     p = layout.pad
     padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
-    grid = grid_for((qh + 2 * p) * (qw + 2 * p), c, t)
-    arguments: list[Argument] = [
-        x,
-        skip,
-        padded,
-        norm.scale,
-        norm.shift,
-        *layout.arguments((qh, qw)),
-        c,
-        p,
-        layout.edge,
-    ]
-    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c, p))
+    halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
+    border, inner = blocks_for(t * (qh + qw), c), blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
+    arguments: list[Argument] = [x, skip, padded, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
+    grid = (halo + border + inner, 1)
+    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=fixed_tile((qh, qw), c, p))
     return padded
 
 

@@ -26,7 +26,8 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     Returns:
         half [H/4, W/4, padded classes] over the whole network input.
     """
-    x, skips = encode(glue.stem(frame, norm, weights, layout), weights, layout)
+    x, layout = glue.stem(frame, norm, weights, layout)
+    x, skips = encode(x, weights, layout)
     steps = list(zip(weights.upsample, reversed(skips), strict=True))
     added = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)

@@ -1,0 +1,159 @@
+"""The engine's kernels between the convolutions, value by value against plain torch on tiles, at several sides and grids.
+
+Each test runs twice: on a GPU (mark cuda), and with the kernels compiled as C++ on the CPU. Halves are compared after one
+rounding of results up to about 8, or two where BlockPad averages rounded values.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segstream import blocks as twin
+from segstream.blocks import Grid
+from segstream.blocks.tiles import enlarge
+from segstream.engines import cuda_glue as glue
+from segstream.engines.cuda_weights import Norm
+from segstream.kernels import launcher
+from segstream.kernels.ops import grid_tables
+
+HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
+SHARES = (0.0, 0.4, 1.0)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
+    spec = importlib.util.spec_from_file_location("host_backend", HOST)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    launcher.set_host_backend(module.HostBackend(tmp_path_factory.mktemp("host")))
+    yield
+    launcher.set_host_backend(None)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    if request.param == "cpu":
+        request.getfixturevalue("host")
+    else:
+        reason = launcher.problem()
+        if reason:
+            pytest.skip(reason)
+    return torch.device(request.param)
+
+
+def make_grid(share: float) -> Grid:
+    high = torch.zeros(12, dtype=torch.bool)
+    high[torch.randperm(12, generator=torch.Generator().manual_seed(2))[: round(share * 12)]] = True
+    return Grid(high.view(1, 3, 4), 64)
+
+
+def near_table(grid: Grid) -> Tensor:
+    """What lies around each tile, int32 [T, 8], from the grid's own numbering; the codes of kernels/common.cuh."""
+    high, first = grid.high[0], grid.first_tile()[0]
+    rows, columns = high.shape
+    table = torch.full((grid.n_tiles, 8), -1, dtype=torch.int32)
+    around = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+    for gy, gx in torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).tolist():
+        own, per = int(first[gy, gx]), 2 if high[gy, gx] else 1
+        for t in range(per * per):
+            for d, (dy, dx) in enumerate(around):
+                y, x = per * gy + t // per + dy, per * gx + t % per + dx
+                if not (0 <= y < per * rows and 0 <= x < per * columns):
+                    continue
+                by, bx, quarter = y // per, x // per, 2 * (y % 2) + x % 2
+                there, alike = int(first[by, bx]), bool(high[by, bx]) == bool(high[gy, gx])
+                if alike:
+                    there, kind = there + (quarter if per == 2 else 0), 2 if (by, bx) == (gy, gx) else 0
+                else:
+                    kind = 4 + quarter if per == 2 else 1
+                table[own + t, d] = 8 * there + kind
+    return table
+
+
+def layout_of(grid: Grid, side: int, device: torch.device, seamless: bool = True) -> glue.Layout:
+    blocks, tiles = grid_tables(grid.high.to(device), grid.place.to(device), grid.n_high)
+    return glue.Layout(
+        blocks=blocks,
+        tiles=tiles,
+        rows=3,
+        columns=4,
+        n_tiles=grid.n_tiles,
+        side=(side, side),
+        fine=grid.n_high > 0,
+        seamless=seamless,
+        whole=False,
+        near=near_table(grid).to(device),
+    )
+
+
+def random(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).half()
+
+
+def make_norm(channels: int, device: torch.device) -> Norm:
+    return Norm(random(channels, seed=5).float().abs().to(device), random(channels, seed=6).float().to(device))
+
+
+def same(got: Tensor, expected: Tensor) -> None:
+    """Tiles of the device [T, q, q, C] against plain ones [T, C, q, q]."""
+    torch.testing.assert_close(got.permute(0, 3, 1, 2).cpu().float(), expected, rtol=2e-3, atol=4e-3)
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_what_lies_around_a_tile(device: torch.device, share: float) -> None:
+    grid = make_grid(share)
+    layout = layout_of(grid, 32, device)
+    frame = torch.zeros(3 * 64, 4 * 64, 3, dtype=torch.uint8, device=device)
+    near = torch.zeros(grid.n_tiles, 8, dtype=torch.int32, device=device)
+    glue.sample_frame(frame, torch.ones(6, device=device), layout, near)
+    assert torch.equal(near.cpu(), near_table(grid))
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("q", [8, 16])
+def test_pool_and_pad(device: torch.device, share: float, q: int) -> None:
+    grid = make_grid(share)
+    x = random(grid.n_tiles, 64, 2 * q, 2 * q).relu()
+    pooled, padded = glue.pool_pad(x.permute(0, 2, 3, 1).contiguous().to(device), layout_of(grid, 4 * q, device))
+    expected = F.max_pool2d(twin.pad(x.float(), grid, 1), 3, 2)
+    same(pooled, expected)
+    same(padded, twin.pad(expected, grid, 1))
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize(("q", "channels"), [(1, 512), (2, 256), (4, 128), (8, 64)])
+def test_features(device: torch.device, share: float, q: int, channels: int) -> None:
+    grid, norm = make_grid(share), make_norm(channels, device)
+    x = random(grid.n_tiles, channels, q, q)
+    rows = x.permute(0, 2, 3, 1).contiguous().to(device)
+    padded, even, activated = glue.features(rows, layout_of(grid, 4 * q, device), pad=True, even=q > 1, norm=norm)
+    same(padded, twin.pad(x.float(), grid, 1))
+    if even is not None:
+        same(even, x.float()[:, :, ::2, ::2])
+    assert activated is not None
+    scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
+    same(activated, (x.float() * scale + shift).relu())
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("seamless", [True, False])
+@pytest.mark.parametrize("q", [2, 4, 8, 16])
+def test_enlarge_and_add(device: torch.device, share: float, seamless: bool, q: int) -> None:
+    grid, norm = make_grid(share), make_norm(64, device)
+    x, skip = random(grid.n_tiles, 64, q // 2, q // 2), random(grid.n_tiles, 64, q, q, seed=3)
+    rows, skip_rows = (t.permute(0, 2, 3, 1).contiguous().to(device) for t in (x, skip))
+    padded = glue.enlarge_add(rows, skip_rows, norm, layout_of(grid, 4 * q, device, seamless))
+    scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
+    value = ((enlarge(x.float(), grid, seamless) + skip.float()) * scale + shift).relu()
+    same(padded, twin.pad(value, grid, 1))
