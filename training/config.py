@@ -34,6 +34,7 @@ class TrainConfig:
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
         jitter: strength of the colour jitter, 0..1.
+        mix: share of the training images that get a rectangle of another one, 0..1.
         batch: images a step on each process.
         epochs: passes over the data set.
         lr, policy_lr: peak learning rates of network and policy network.
@@ -68,6 +69,7 @@ class TrainConfig:
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
     jitter: float = 0.3
+    mix: float = 0.0
     batch: int = 16
     epochs: float = 400
     lr: float = 1e-3
@@ -95,7 +97,7 @@ class TrainConfig:
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
-        for key in ("scenes", "target"):
+        for key in ("scenes", "target", "mix"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         whole = self.judged == 1 or self.mode == "dense"

@@ -189,6 +189,7 @@ class Job:
             IMAGENET_MEAN,
             IMAGENET_STD,
             self.generator,
+            config.mix,
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             if cuda:
