@@ -1,6 +1,7 @@
-"""Training speed: images a second of the dense network and of SegBlocks, one after the other on the same card.
+"""Training speed and memory: the dense network against SegBlocks, one after the other on the same card.
 
 `python training/speed.py --json speed.json` needs no data: images are random, all else is a real training step.
+`python training/speed.py --memory --target 0.4` measures what a step takes of the card's memory instead.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ if __name__ == "__main__":  # a checkout: the folder of this file would hide ins
 
 import click
 import torch
+from torch import Tensor
 
 from segstream.training.config import TrainConfig
 from segstream.training.job import Job
@@ -30,14 +33,44 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: bool) -> float:
-    """Images a second that one training alone gets through."""
+# With neither teacher nor policy: what packing the blocks saves.
+MEMORY_CASES: dict[str, dict[str, Any]] = {
+    "dense": {"mode": "dense"},
+    "packed": {"mode": "mixed", "distill": 0.0},
+    "packed, with policy": {"mode": "reinforce", "distill": 0.0, "reward": "loss"},
+    "packed, with teacher": {"mode": "mixed"},
+}
+
+
+def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[Job, Tensor, Tensor]:
+    """A job on random images uint8 [N, 3, H, W] and labels uint8 [N, H, W], which come with it."""
     width, height = config.crop
     size = (height * 15 // 16, width * 15 // 16)
     job = Job(config, 11, torch.ones(11, device=device), size, device, graphs=graphs)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (config.batch, 3, *size), generator=generator, dtype=torch.uint8).to(device)
     labels = torch.randint(0, 11, (config.batch, *size), generator=generator, dtype=torch.uint8).to(device)
+    return job, images, labels
+
+
+def peak_memory(config: TrainConfig, device: torch.device) -> tuple[float, float]:
+    """MB that a training has allocated on the card at the peak of a step, and between steps (weights, optimizer)."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated(device)
+    job, images, labels = make_job(config, device, graphs=False)
+    for _ in range(3):  # libraries choose their algorithms
+        job.run_step(images, labels, 0.1)
+    job.report()
+    standing = torch.cuda.memory_allocated(device) - before
+    torch.cuda.reset_peak_memory_stats(device)
+    job.run_step(images, labels, 0.1)
+    job.report()
+    return (torch.cuda.max_memory_allocated(device) - before) / 1e6, standing / 1e6
+
+
+def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: bool) -> float:
+    """Images a second that one training alone gets through."""
+    job, images, labels = make_job(config, device, graphs)
     settle = 5 * (len(config.levels) if config.mode == "mixed" else 1)  # until every step is captured
     for _ in range(settle):
         job.run_step(images, labels, 0.1)
@@ -59,6 +92,7 @@ def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: b
 @click.option("--json", "json_file", default=None, help="Where to write the figures.")
 @click.option("--kernels/--no-kernels", default=True)
 @click.option("--graphs/--no-graphs", default=True)
+@click.option("--memory", is_flag=True, help="Measure memory (of steps without CUDA graphs) instead of speed.")
 def main(
     device: str,
     batch: int,
@@ -68,9 +102,12 @@ def main(
     json_file: str | None,
     kernels: bool,
     graphs: bool,
+    memory: bool,
 ) -> None:
-    """Measure the training speed of SegBlocks against the dense network."""
+    """Measure the training speed (or memory) of SegBlocks against the dense network."""
     place = device_of(device)
+    if memory and place.type != "cuda":
+        raise click.UsageError("--memory measures a GPU's memory, and the CPU is in use here; give --device cuda")
     in_use = False
     if place.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -78,14 +115,26 @@ def main(
         in_use = kernels and use_kernels(print)
     width, _, height = crop.partition("x")
     rows: dict[str, float] = {}
-    for name, settings in CASES.items():
+    for name, settings in (MEMORY_CASES if memory else CASES).items():
         config = TrainConfig(batch=batch, crop=(int(width), int(height)), target=target, **settings)
-        begun = time.monotonic()
-        rows[name] = measure(config, place, seconds, graphs)
-        ratio = rows[name] / rows["dense"]
-        print(f"{name}: {rows[name]:.0f} images/s, {ratio:.2f} of dense ({time.monotonic() - begun:.0f} s)", flush=True)
+        if memory:
+            config = replace(config, levels=(target,))
+            rows[name], standing = peak_memory(config, place)
+            figure = f"{rows[name]:.0f} MB ({standing:.0f} MB between steps)"
+        else:
+            begun = time.monotonic()
+            rows[name] = measure(config, place, seconds, graphs)
+            figure = f"{rows[name]:.0f} images/s (measured for {time.monotonic() - begun:.0f} s)"
+        print(f"{name}: {figure}, {rows[name] / rows['dense']:.2f} of dense", flush=True)
     if json_file is not None:
-        result = {"images_per_second": rows, "kernels": in_use, "graphs": graphs, "batch": batch, "crop": crop}
+        result = {
+            "peak_mb" if memory else "images_per_second": rows,
+            "target": target,
+            "kernels": in_use,
+            "graphs": graphs,
+            "batch": batch,
+            "crop": crop,
+        }
         Path(json_file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
