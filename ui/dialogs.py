@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from PyQt6.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QInputDialog, QLineEdit, QWidget
@@ -12,8 +13,22 @@ from segstream.ui.widgets import Combo, label
 
 _VIDEOS = "*.mp4 *.mkv *.mov *.avi *.webm *.m4v *.mpg *.mpeg *.ts *.flv *.wmv"
 _PICTURES = "*.png *.jpg *.jpeg *.bmp *.webp *.tif *.tiff"
-_COMMON_SIZES = ("640x480", "1280x720", "1920x1080")
-_COMMON_RATES = (15, 24, 25, 30, 60)
+_COMMON_SIZES = ((640, 480), (1280, 720), (1920, 1080))
+_COMMON_RATES = (15.0, 24.0, 25.0, 30.0, 60.0)
+_OWN = "The camera's own"
+# What FFmpeg calls the formats of Video4Linux that it can be asked for.
+_FFMPEG_NAMES = {
+    "MJPG": "mjpeg",
+    "YUYV": "yuyv422",
+    "UYVY": "uyvy422",
+    "NV12": "nv12",
+    "YU12": "yuv420p",
+    "GREY": "gray",
+    "RGB3": "rgb24",
+    "BGR3": "bgr24",
+    "H264": "h264",
+}
+_MODE = re.compile(r"(?:(\S+)\s+)?\b(\d{2,5})x(\d{2,5})\b(.*)")
 
 
 def ask_file(parent: QWidget, recent: tuple[str, ...]) -> str:
@@ -58,52 +73,94 @@ class CameraDialog(QDialog):
         self.setWindowTitle("Open a camera")
         self.setMinimumWidth(420)
         self._cameras = {camera.name: camera for camera in cameras}
+        self._modes: list[Mode] = []
         self.camera, self.size_choice, self.rate = Combo(), Combo(), Combo()
         self.camera.setEditable(True)
-        self.camera.set_items([(camera.description or camera.name, camera.name) for camera in cameras])
-        self.camera.currentIndexChanged.connect(self._offer_modes)
+        self.camera.set_items([(_title(camera), camera.name) for camera in cameras])
+        self.camera.setCurrentIndex(0 if cameras else -1)
+        self.camera.currentTextChanged.connect(self._offer_sizes)
+        self.size_choice.currentIndexChanged.connect(self._offer_rates)
         form = QFormLayout(self)
         form.setContentsMargins(22, 18, 22, 18)
         form.setVerticalSpacing(10)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         if not cameras:
             self.camera.setEditText("/dev/video0")
             form.addRow(label("No camera was found. Plug one in, or name its device:", "dim", wrap=True))
-        form.addRow("Camera", self.camera)
-        form.addRow("Size", self.size_choice)
-        form.addRow("Rate", self.rate)
+        for name, combo in (("Camera", self.camera), ("Size", self.size_choice), ("Rate", self.rate)):
+            combo.setAccessibleName(name)
+            form.addRow(name, combo)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Open | QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         form.addRow(buttons)
-        self._offer_modes()
+        self._offer_sizes()
 
-    def _offer_modes(self) -> None:
-        camera = self._cameras.get(str(self.camera.currentData() or ""))
-        sizes, rates = modes_of(camera) if camera is not None else ([], [])
-        self.size_choice.set_items([("The camera's own", ""), *((s, s) for s in sizes or _COMMON_SIZES)])
-        self.rate.set_items([("The camera's own", ""), *((f"{r:g} FPS", f"{r:g}") for r in rates or _COMMON_RATES)])
-        for combo in (self.size_choice, self.rate):
-            combo.setCurrentIndex(0)
+    def _offer_sizes(self) -> None:
+        camera = self._cameras.get(self._spec())
+        self._modes = modes_of(camera) if camera is not None else []
+        sizes = sorted({mode.size for mode in self._modes}, reverse=True) or _COMMON_SIZES
+        self.size_choice.set_items([(_OWN, ""), *((f"{w} × {h}", f"{w}x{h}") for w, h in sizes)])
+        self.size_choice.setCurrentIndex(0)
+        self._offer_rates()
+
+    def _offer_rates(self) -> None:
+        """Only the rates that the camera has at the chosen size."""
+        size = self._size()
+        known = {rate for mode in self._modes if size in (None, mode.size) for rate in mode.rates}
+        rates = sorted(known, reverse=True) or ([] if self._modes else _COMMON_RATES)
+        chosen = self.rate.currentData()
+        self.rate.set_items([(_OWN, ""), *((f"{rate:g} FPS", f"{rate:g}") for rate in rates)])
+        self.rate.setCurrentIndex(max(0, self.rate.findData(chosen)))
+
+    def _spec(self) -> str:
+        """The device that is chosen or typed."""
+        text = self.camera.currentText().strip()
+        at = self.camera.findText(text)
+        return str(self.camera.itemData(at)) if at >= 0 else text
+
+    def _size(self) -> tuple[int, int] | None:
+        width, _, height = str(self.size_choice.currentData() or "").partition("x")
+        return (int(width), int(height)) if height else None
 
     def choice(self) -> tuple[str, SourceOptions]:
         """What was chosen."""
-        text = self.camera.currentText().strip()
-        at = self.camera.findText(text)
-        spec = str(self.camera.itemData(at)) if at >= 0 else text
-        size, rate = str(self.size_choice.currentData() or ""), str(self.rate.currentData() or "")
-        width, _, height = size.partition("x")
-        return spec, SourceOptions(
-            cam_size=(int(width), int(height)) if height else None, cam_fps=float(rate) if rate else None
+        size, rate = self._size(), float(self.rate.currentData() or 0) or None
+        return self._spec(), SourceOptions(
+            cam_size=size, cam_fps=rate, cam_format=format_for(self._modes, size, rate) if size else None
         )
 
 
-def modes_of(camera: Camera) -> tuple[list[str], list[float]]:
-    """Sizes and rates that a camera names, each once, the largest first."""
-    sizes: dict[tuple[int, int], str] = {}
-    rates: set[float] = set()
-    for mode in camera.modes:
-        if found := re.search(r"(\d{2,5})x(\d{2,5})", mode):
-            sizes[int(found[1]), int(found[2])] = found[0]
-            if rate := re.search(r"(?<![\dx])(\d+(?:\.\d+)?)(?![\dx])", mode.replace(found[0], "")):
-                rates.add(float(rate[1]))
-    return [sizes[key] for key in sorted(sizes, reverse=True)], sorted(rates, reverse=True)
+@dataclass(frozen=True)
+class Mode:
+    """One way a camera can run: its format as the driver names it ("" where it is not told), size and rates."""
+
+    format: str
+    size: tuple[int, int]
+    rates: tuple[float, ...]
+
+
+def modes_of(camera: Camera) -> list[Mode]:
+    """The modes that a camera names, such as "MJPG 1280x720 at 30, 15 fps" or "1280x720 30"."""
+    modes = []
+    for text in camera.modes:
+        if found := _MODE.search(text):
+            rates = tuple(float(f"{float(rate):g}") for rate in re.findall(r"\d+(?:\.\d+)?", found[4]))
+            modes.append(Mode(found[1] or "", (int(found[2]), int(found[3])), rates))
+    return modes
+
+
+def format_for(modes: list[Mode], size: tuple[int, int], rate: float | None) -> str | None:
+    """The format to ask for where not every format has the size and rate; left to itself FFmpeg takes the first one,
+    and many cameras have large sizes at full rate as MJPG only."""
+    able = [mode.format for mode in modes if mode.size == size and (rate is None or rate in mode.rates)]
+    if not able or {mode.format for mode in modes} <= set(able):
+        return None
+    if rate is None:
+        able = [max((m for m in modes if m.size == size), key=lambda mode: max(mode.rates, default=0.0)).format]
+    return _FFMPEG_NAMES.get(able[0])
+
+
+def _title(camera: Camera) -> str:
+    """A camera by what it is; two of a kind are told apart by their device."""
+    return f"{camera.description} ({camera.name})" if camera.description else camera.name

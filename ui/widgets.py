@@ -116,7 +116,7 @@ class Combo(QComboBox):
         self.clear()
         for text, item in items:
             self.addItem(text, item)
-        self.set_value(str(value or ""))
+        self.setCurrentIndex(self.findData(value or ""))
 
     def set_value(self, value: str) -> None:
         """Show a value; one that is not offered is added, so that the list never lies."""
