@@ -134,7 +134,7 @@ def context(device: int) -> Any:
     return held
 
 
-class _Active:
+class Active:
     """Makes the primary context PyCUDA's current one for the length of a `with`."""
 
     def __init__(self, device: int) -> None:
@@ -153,23 +153,28 @@ _bridges: dict[tuple[int, int], Any] = {}  # our stream beside each foreign one,
 
 def new_stream(device: int) -> torch.cuda.ExternalStream:
     """A stream that both PyCUDA and torch know: PyCUDA cannot wrap a stream of torch's, so it has to make it."""
-    with _Active(device):
+    with Active(device):
         stream = driver().Stream(1)  # 1: non-blocking, so that the default stream does not wait for it
     _streams[stream.handle] = stream
     return torch.cuda.ExternalStream(stream.handle, device=torch.device("cuda", device))
 
 
+def pycuda_stream(stream: torch.cuda.ExternalStream) -> Any:
+    """PyCUDA's object for a stream that `new_stream` made."""
+    return _streams[stream.cuda_stream]
+
+
 @cache
 def architecture(device: int) -> str:
     major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}"
+    return "sm_90a" if (major, minor) == (9, 0) else f"sm_{major}{minor}"  # a: with the matrix products of Hopper alone
 
 
 @cache
 def _function(device: int, file: str, name: str, macros: tuple[tuple[str, str], ...], shared: int) -> Any:
     """A loaded kernel. A cached build that the driver refuses is dropped and built again, once."""
     drv, arch, defines = driver(), architecture(device), dict(macros)
-    with _lock, _Active(device):
+    with _lock, Active(device):
         try:
             module = drv.module_from_buffer(compiler.machine_code(file, arch, defines))
         except drv.Error:
@@ -227,5 +232,5 @@ def _submit(
     except driver().LogicError as error:
         if "context" not in str(error):
             raise
-        with _Active(device):  # a thread (autograd's, say) in which nothing has made the context current yet
+        with Active(device):  # a thread (autograd's, say) in which nothing has made the context current yet
             function._launch_kernel((*grid, 1), (threads, 1, 1), packed, shared, stream)

@@ -1,0 +1,119 @@
+"""Our own 3x3 convolution on tiles, with BlockPad in its loader (kernels/conv.cu), for levels of small tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from segstream.kernels.launcher import Argument, launch
+
+STEP = 64  # channels of a step of the matrix product
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the work is cut: tile of the result, stages of the pipeline, blocks that share a tile's sum, warps."""
+
+    m: int = 128
+    n: int = 128
+    stages: int = 3
+    split: int = 1
+    warps: int = 8
+    blocks: int = 1  # that are to fit on a multiprocessor
+    overlap: int = 0
+    wgmma: bool = True
+    near: bool = True  # keep what the taps read in the L1 cache
+
+    def defines(self) -> dict[str, str]:
+        values: dict[str, int] = {"TILE_M": self.m, "TILE_N": self.n, "STAGES": self.stages, "SPLIT": self.split}
+        values |= {"WARPS": self.warps, "MIN_BLOCKS": self.blocks, "OVERLAP": self.overlap}
+        found = {name: str(value) for name, value in values.items()}
+        found["KEEP_IN_L1"] = "true" if self.near else "false"
+        return found if self.wgmma else {**found, "NO_WGMMA": "1"}
+
+    def shared(self, q: int, stride: int) -> int:
+        """Bytes of shared memory."""
+        tiles = self.m // (q * q) if self.m % (q * q) == 0 else (self.m + q * q - 2) // (q * q) + 1
+        return self.stages * (self.m + self.n) * 2 * STEP + 4 * tiles * (stride * (q - 1) + 3) ** 2
+
+
+def prepack(weight: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """Weights in the order of the steps.
+
+    Args:
+        weight: half [Cout, Cin, 3, 3].
+        shortcut: half [Cskip, Cout], of a 1x1 stride-2 layer that is added.
+
+    Returns:
+        half [Cin/64 * 9 + Cskip/64, Cout, 64].
+    """
+    outputs, inputs = weight.shape[:2]
+    packed = weight.reshape(outputs, inputs // STEP, STEP, 9).permute(1, 3, 0, 2).reshape(-1, outputs, STEP)
+    if shortcut is not None:
+        packed = torch.cat([packed, shortcut.reshape(-1, STEP, outputs).transpose(1, 2)])
+    return packed.contiguous()
+
+
+def conv3x3(
+    x: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    near: Tensor,
+    q: int,
+    shape: Shape,
+    *,
+    stride: int = 1,
+    n_high: int = 0,
+    means: bool = False,
+    padded: bool = False,
+    relu: bool = True,
+    other: Tensor | None = None,
+    skip: Tensor | None = None,
+    norm: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """relu(conv(BlockPad(x)) + bias + other + shortcut(skip)).
+
+    Args:
+        x: half [T * (stride*q)^2, Cin] rows, then n_high * (stride*q)^2 mean rows where `means`; where `padded`, rows
+            of tiles that BlockPad has been through, [T * (stride*q + 2)^2, Cin].
+        weights: of `prepack`.
+        bias: half [Cout].
+        near: int32 [T, 8], see kernels/common.cuh.
+        q: side of a tile of the result.
+        shape: how the work is cut.
+        n_high: number of high blocks; the result has mean rows for them.
+        other: half [T*q*q (or more), Cout], added.
+        skip: half [T*(2q)^2 (or more), Cskip], the input of the shortcut.
+        norm: float [Cout] scale and shift of a batch norm with ReLU after the result.
+
+    Returns:
+        half [T*q*q + n_high*q*q, Cout], rows and mean rows; half [T*q*q, Cout], relu(norm(rows)), or None.
+    """
+    t, inputs, outputs = near.shape[0], x.shape[1], weights.shape[1]
+    squares = q == 1 or (q % 2 == 0 and shape.m % (2 * q) == 0)
+    out = x.new_empty((t + n_high) * q * q, outputs)
+    activated = x.new_empty(t * q * q, outputs) if norm else None
+    scale, shift = norm if norm else (None, None)
+    arguments: list[Argument] = [x, weights, bias, other, skip, out, activated, scale, shift, near]
+    arguments += [q, stride, inputs, outputs, 0 if skip is None else skip.shape[1], t, n_high]
+    arguments += [int(means), int(padded), int(squares), int(relu)]
+    grid = (-(-t * q * q // shape.m) * shape.split, outputs // shape.n)
+    launch(
+        "conv.cu",
+        "conv3x3",
+        grid,
+        32 * shape.warps,
+        arguments,
+        shared=shape.shared(q, stride),
+        defines=shape.defines(),
+    )
+    return out, activated
+
+
+@cache
+def room(device: torch.device) -> int:
+    """Bytes of shared memory that a block of threads can have."""
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
