@@ -52,33 +52,37 @@ __device__ inline Vec zero_vec() {
   return out;
 }
 
-__device__ inline Vec load_vec(const scalar* from) {
-  const Pack<scalar, VEC> pack = *reinterpret_cast<const Pack<scalar, VEC>*>(from);
-  Vec out;
-#pragma unroll
-  for (int i = 0; i < VEC; i++) out.v[i] = to_float(pack.v[i]);
-  return out;
-}
-
-__device__ inline Vec load_floats(const float* from) {
-  const Pack<float, VEC> pack = *reinterpret_cast<const Pack<float, VEC>*>(from);
-  Vec out;
-#pragma unroll
-  for (int i = 0; i < VEC; i++) out.v[i] = pack.v[i];
-  return out;
-}
-
-__device__ inline void store_vec(scalar* to, const Vec& x) {
-  Pack<scalar, VEC> pack;
-#pragma unroll
-  for (int i = 0; i < VEC; i++) from_float(x.v[i], pack.v[i]);
-  *reinterpret_cast<Pack<scalar, VEC>*>(to) = pack;
-}
+// A pack is stored as one word of its size by an intrinsic: left to itself the compiler makes narrow stores of some.
+template <int BYTES>
+struct Word;
+template <>
+struct Word<16> {
+  using type = int4;
+};
+template <>
+struct Word<8> {
+  using type = int2;
+};
+template <>
+struct Word<4> {
+  using type = int;
+};
+template <>
+struct Word<2> {
+  using type = short;
+};
 
 using Raw = Pack<scalar, VEC>;
+using RawWord = Word<sizeof(Raw)>::type;
 
-__device__ inline Raw load_raw(const scalar* from) { return *reinterpret_cast<const Raw*>(from); }
-__device__ inline void store_raw(scalar* to, const Raw& x) { *reinterpret_cast<Raw*>(to) = x; }
+__device__ inline Raw load_raw(const scalar* from) {
+  const RawWord word = *reinterpret_cast<const RawWord*>(from);
+  return reinterpret_cast<const Raw&>(word);
+}
+
+__device__ inline void store_raw(scalar* to, const Raw& x) {
+  __stwb(reinterpret_cast<RawWord*>(to), reinterpret_cast<const RawWord&>(x));
+}
 
 __device__ inline Vec to_vec(const Raw& x) {
   Vec out;
@@ -93,6 +97,18 @@ __device__ inline Raw to_raw(const Vec& x) {
   for (int i = 0; i < VEC; i++) from_float(x.v[i], out.v[i]);
   return out;
 }
+
+__device__ inline Vec load_vec(const scalar* from) { return to_vec(load_raw(from)); }
+
+__device__ inline Vec load_floats(const float* from) {
+  const Pack<float, VEC> pack = *reinterpret_cast<const Pack<float, VEC>*>(from);
+  Vec out;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) out.v[i] = pack.v[i];
+  return out;
+}
+
+__device__ inline void store_vec(scalar* to, const Vec& x) { store_raw(to, to_raw(x)); }
 
 __device__ inline void add_scaled(Vec& sum, const Vec& x, float weight) {
 #pragma unroll

@@ -1,7 +1,7 @@
-"""The engine's kernels between the convolutions, value by value against plain torch on tiles, at several sides and grids.
+"""The engine's kernels between the convolutions, value by value against plain torch on tiles: several sides and grids.
 
-Each test runs twice: on a GPU (mark cuda), and with the kernels compiled as C++ on the CPU. Halves are compared after one
-rounding of results up to about 8, or two where BlockPad averages rounded values.
+Each test runs twice: on a GPU (mark cuda), and with the kernels compiled as C++ on the CPU. Halves are compared after
+one rounding of results up to about 8, or two where BlockPad averages rounded values.
 """
 
 from __future__ import annotations

@@ -7,6 +7,12 @@
 struct uint3_ {
   unsigned x, y, z;
 };
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+struct alignas(8) int2 {
+  int x, y;
+};
 extern uint3_ threadIdx, blockIdx, blockDim, gridDim;
 void host_barrier(int scope);  // 0: the threads of a block, 1: of a warp
 
@@ -31,6 +37,10 @@ inline int atomicMax(int* at, int value) {
 template <typename T>
 inline T __ldg(const T* p) {
   return *p;
+}
+template <typename T>
+inline void __stwb(T* p, T value) {
+  *p = value;
 }
 
 struct __half {
