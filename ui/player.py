@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from segstream.errors import SegstreamError
 from segstream.frames import Result
 from segstream.pipeline import Lane, Pipeline
-from segstream.sources import SourceOptions, open_source, redact
+from segstream.sources import Source, SourceOptions, open_source, redact
 from segstream.ui.engine import Engine, Fixed, Seat
 from segstream.ui.memory import give_back
-from segstream.ui.recorder import Recorder
-from segstream.ui.state import EMPTY, ENDED, FAILED, OPENING, PAUSED, PLAYING, Network, Settings, Source
+from segstream.ui.recorder import Recorder, Tape
+from segstream.ui.state import EMPTY, ENDED, FAILED, OPENING, PAUSED, PLAYING, Network, Settings
+from segstream.ui.state import Source as Known
 
 _JOIN_SECONDS = 1.8
 _PRESSES_SECONDS = 0.7  # within which two jumps add up
@@ -48,13 +49,18 @@ class _Playing:
 
     pipeline: Pipeline
     seat: Seat
-    source: Any
+    source: Source
+    tape: Tape
     said: str = ""
 
     @property
     def ended(self) -> bool:
         """The file is at its end: its reader has nothing more and all that was read is through the network."""
         return self.pipeline._lanes[0].feed.ended
+
+    def seek(self, seconds: float) -> None:
+        self.pipeline.seek(seconds)
+        self.tape.cut()
 
     def leave(self) -> None:
         self.seat.leave()
@@ -77,13 +83,12 @@ class Player:
         self._settings = Settings()
         self._opening: _Opening | None = None
         self._playing: _Playing | None = None
-        self._source = Source()
+        self._source = Known()
         self._failed = False
         self._ending: list[Pipeline] = []  # told to stop, not ended yet
         self._openers: list[threading.Thread] = []
         self._position = 0.0
         self._sought = (0.0, float("-inf"))  # where to, and when
-        self._recorder: Recorder | None = None
         self._finishing: list[Recorder] = []
         self.latency_ms = 0.0  # from capture to display, measured by whoever shows the results
         self._engine = Engine(fixed or Fixed(), self._network_loaded, lambda text: listener.say(text, "error"))
@@ -96,7 +101,7 @@ class Player:
         with self._lock:
             self._leave()
             self._opening = opening
-            self._source, self._failed, self._position = Source(name=opening.name, spec=spec), False, 0.0
+            self._source, self._failed, self._position = Known(name=opening.name, spec=spec), False, 0.0
             self._openers = [t for t in self._openers if t.is_alive()]
             thread = threading.Thread(target=self._open, args=(opening,), name="segstream-opener", daemon=True)
             self._openers.append(thread)
@@ -121,20 +126,21 @@ class Player:
         except Exception as error:  # the window must say it and live on
             self._open_failed(opening, f"{opening.name} could not be opened ({type(error).__name__}: {error}).")
             return
-        info, seat = source.info, self._engine.seat()
+        info, seat, tape = source.info, self._engine.seat(), Tape(source)
         pipeline = Pipeline(
-            Lane(source),
+            Lane(source, [tape]),
             seat,
             on_result=lambda result, _picture, _lane: self._deliver(seat, result),
             speed=self._settings.speed,
             queue_size=1,  # few frames on their way, so that a pause is one
             keep_open=not info.is_live,
         )
+        tape.paused = lambda: pipeline.paused
         with self._lock:
             if opening.abandoned:
                 source.close()
                 return
-            self._source = Source(
+            self._source = Known(
                 name=info.name,
                 spec=opening.spec,
                 live=info.is_live,
@@ -143,7 +149,7 @@ class Player:
                 duration=info.duration,
                 fps=float(info.rate) if info.rate else None,
             )
-            self._opening, self._playing = None, _Playing(pipeline, seat, source)
+            self._opening, self._playing = None, _Playing(pipeline, seat, source, tape)
             pipeline.start()
 
     def _open_failed(self, opening: _Opening, sentence: str) -> None:
@@ -159,9 +165,6 @@ class Player:
             return
         self._position = result.pts_seconds or 0.0
         self._listener.put_result(result)
-        recorder, playing = self._recorder, self._playing
-        if recorder is not None and playing is not None and not playing.pipeline.paused:
-            recorder.put(result)
 
     def _network_loaded(self, network: Network) -> None:
         self._listener.put_playback({"network": network})
@@ -170,10 +173,10 @@ class Player:
     def close(self) -> bool:
         """End every thread; true when all ended within two seconds."""
         deadline = time.monotonic() + _JOIN_SECONDS
+        self.stop_recording()
         with self._lock:
             self._leave()
             ending, openers = self._ending, self._openers
-        self.stop_recording()
         good = self._engine.close()
         for pipeline in ending:
             good &= pipeline.join(max(0.0, deadline - time.monotonic()))
@@ -194,11 +197,12 @@ class Player:
             return
         if playing.ended and self._source.seekable:
             playing.pipeline.resume()
-            playing.pipeline.seek(self._options.start)
+            playing.seek(self._options.start)
         elif playing.pipeline.paused:
             playing.pipeline.resume()
         else:
             playing.pipeline.pause()
+            playing.tape.cut()
 
     def step(self, direction: int) -> None:
         """Pause and show the next (1) or the last (-1) frame."""
@@ -206,6 +210,7 @@ class Player:
         if playing is None or (direction > 0 and playing.ended):
             return
         playing.pipeline.step(direction)
+        playing.tape.cut()
 
     def seek(self, seconds: float) -> None:
         """Go to a second of the file; the newest wish wins."""
@@ -215,7 +220,7 @@ class Player:
         if self._source.duration:
             seconds = min(seconds, self._source.duration)
         self._sought = (max(0.0, seconds), time.monotonic())
-        playing.pipeline.seek(self._sought[0])
+        playing.seek(self._sought[0])
 
     def jump(self, seconds: float) -> None:
         """Go on or back by seconds; presses in quick succession add up."""
@@ -230,18 +235,17 @@ class Player:
             return
         if playing.pipeline.paused or playing.ended:
             playing.pipeline.pause()
-            playing.pipeline.seek(self._position)
+            playing.seek(self._position)
 
     def configure(self, settings: Settings) -> None:
         """Take over settings; they act on the next frame, and at once where playback stands still."""
         before, self._settings = self._settings, settings
         self._engine.configure(settings)
-        recorder = self._recorder
-        if recorder is not None:
-            recorder.look = settings
         playing = self._playing
         if playing is None:
             return
+        if (recorder := playing.tape.recorder) is not None:
+            recorder.look = settings
         if settings.speed != before.speed:
             playing.pipeline.set_speed(settings.speed)
         if any(getattr(settings, name) != getattr(before, name) for name in _NETWORK_SETTINGS):
@@ -250,15 +254,16 @@ class Player:
     # Recording
 
     def record(self, path: str) -> None:
-        """Record what is shown from the next frame on."""
-        if self._recorder is None and self._playing is not None:
-            self._recorder = Recorder(path, self._settings, self._listener.say)
+        """Record what is shown from the next frame on, with its sound."""
+        playing = self._playing
+        if playing is not None and playing.tape.recorder is None:
+            playing.tape.record(path, self._settings, self._listener.say)
 
     def stop_recording(self) -> None:
         """Finish the recording; the file is complete when the listener hears so."""
-        recorder, self._recorder = self._recorder, None
+        playing = self._playing
+        recorder = playing.tape.stop() if playing is not None else None
         if recorder is not None:
-            recorder.finish()
             self._finishing = [r for r in self._finishing if not r.join(0)] + [recorder]
 
     # What to show
@@ -267,9 +272,7 @@ class Player:
         """Changes of `segstream.ui.state.Playback` by name."""
         with self._lock:
             playing, opening, source = self._playing, self._opening, self._source
-        recorder = self._recorder
-        if recorder is not None and recorder.failed:
-            self._recorder = recorder = None
+        recorder = playing.tape.recorder if playing is not None else None
         shown: dict[str, Any] = {
             "source": source,
             "busy": self._engine.busy,
@@ -292,7 +295,7 @@ class Player:
         elif ended:
             self._say_once(playing, playing.source.warnings.summary() or "", "note")
             if self._settings.loop and self._source.seekable and not pipeline.paused:
-                pipeline.seek(self._options.start)
+                playing.seek(self._options.start)
         if ended:
             status = FAILED if error is not None else ENDED
         else:

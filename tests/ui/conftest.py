@@ -12,16 +12,22 @@ from tests.ui.helpers import SIZE, our_threads, stacks, wait_for, write_video
 
 pytest.importorskip("PyQt6")
 
+_warm = False
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_torch_thread() -> Iterator[None]:
     """The networks here are too small to share out, and threads that wait for each other are slow on a busy machine."""
     import torch
 
-    import segstream.segmenter  # noqa: F401  (seconds on a busy machine, which are not what the tests time)
+    from segstream.segmenter import Segmenter
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    global _warm
+    if not _warm:  # the first network imports much of torch: seconds on a busy machine, which no test is to time
+        Segmenter("untrained-rn18", device="cpu", policy="high", size=SIZE).close()
+        _warm = True
     yield
     torch.set_num_threads(before)
 

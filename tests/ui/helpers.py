@@ -51,6 +51,35 @@ def write_video(path: Path, frames: int = 50, size: tuple[int, int] = (128, 64))
     return path
 
 
+def tone(seconds: float) -> float:
+    """Hertz of the sound of `write_sounding_video` at a time: each half second has a tone of its own."""
+    return 500.0 + 300.0 * int(seconds * 2)
+
+
+def write_sounding_video(path: Path, frames: int = 60) -> Path:
+    """The same greys with a sound that tells where it is from, too."""
+    rate = 48_000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "g": "10", "qp": "4"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        sound = container.add_stream("aac", rate=rate, layout="mono")
+        times = np.arange(frames * rate // RATE) / rate
+        pitch = 500.0 + 300.0 * np.floor(times * 2)
+        wave = (0.5 * np.sin(2 * np.pi * np.cumsum(pitch) / rate)).astype(np.float32)
+        for i in range(frames):
+            image = np.full((64, 128, 3), min(255, 4 * i), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+            part = wave[i * rate // RATE : (i + 1) * rate // RATE]
+            heard = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="fltp", layout="mono")
+            heard.sample_rate, heard.pts, heard.time_base = rate, i * rate // RATE, Fraction(1, rate)
+            container.mux(sound.encode(heard))
+        container.mux(stream.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
 def our_threads() -> list[str]:
     """Names of the threads that are not the test's own."""
     return sorted(t.name for t in threading.enumerate() if t is not threading.main_thread() and "pytest" not in t.name)

@@ -14,7 +14,7 @@ from PyQt6.QtWidgets import QApplication
 
 from segstream.ui.colours import palette_for
 from segstream.ui.state import PAUSED, PLAYING
-from tests.ui.helpers import RATE
+from tests.ui.helpers import RATE, tone, write_sounding_video
 
 Maker = Callable[..., Any]
 
@@ -30,8 +30,8 @@ def test_the_overlay_is_recorded_while_it_is_watched(make_window: Maker, video: 
     results: list[Any] = []
     window.actions_.run("record")
     assert window.state.playback.recording and window.transport.record.icon_name == "stop"
-    put = window.player._recorder.put
-    window.player._recorder.put = lambda result: (results.append(result), put(result))
+    put = window.player._playing.tape.recorder.put
+    window.player._playing.tape.recorder.put = lambda result: (results.append(result), put(result))
     qtbot.waitUntil(lambda: len(results) >= 8, timeout=30_000)
     window.actions_.run("record")
     qtbot.waitUntil(lambda: "Saved" in window.state.message, timeout=30_000)
@@ -47,6 +47,104 @@ def test_the_overlay_is_recorded_while_it_is_watched(make_window: Maker, video: 
         assert abs(float(image.mean()) - float(result.frame.image.mean())) < 6
         assert image.shape == result.frame.image.shape
         assert time - written[0][0] == pytest.approx(result.pts_seconds - results[0].pts_seconds, abs=0.5 / RATE)
+
+
+@pytest.fixture(scope="module")
+def sounding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sounding_video(tmp_path_factory.mktemp("video") / "sounding.mp4")
+
+
+def pictures_and_sound(path: Path) -> tuple[list[tuple[float, float]], np.ndarray, int]:
+    """Seconds and source time of every picture, and the sound from second zero on with its rate."""
+    pictures, rate = [], 48_000
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            pictures.append((frame.time, float(frame.to_ndarray(format="rgb24").mean()) / 4 / RATE))
+    sound = np.zeros(round((pictures[-1][0] + 1) * rate), dtype=np.float32)
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            start = round(frame.time * rate)
+            part = frame.to_ndarray().mean(axis=0)[max(0, -start) :]
+            sound[max(0, start) :][: len(part)] = part[: len(sound) - max(0, start)]
+    return pictures, sound, rate
+
+
+def check_sound(path: Path, joints: int) -> float:
+    """Whatever is heard belongs to what is seen; returns the seconds recorded."""
+    pictures, sound, rate = pictures_and_sound(path)
+    times = np.array(pictures)
+    assert np.all(np.diff(times[:, 0]) > 0) and np.diff(times[:, 0]).max() < 2.5 / RATE  # no gap, no picture twice
+    jumps = np.flatnonzero(np.abs(np.diff(times[:, 1]) - np.diff(times[:, 0])) > 0.05)
+    assert len(jumps) == joints, times
+    wrong = 0
+    for at, source in pictures[1:-1]:
+        near_change = (source + 0.06) % 0.5 < 0.14 or any(abs(at - times[j, 0]) < 0.1 for j in jumps)
+        window = sound[round(at * rate) : round(at * rate) + rate // 25]
+        heard = np.argmax(np.abs(np.fft.rfft(window, 4 * len(window)))) * rate / (4 * len(window))
+        wrong += not near_change and abs(heard - tone(source)) > 60
+    assert wrong == 0, f"{wrong} of {len(pictures)} pictures have another sound"
+    return float(times[-1, 0])
+
+
+def recorded_file(window: Any, home: Path, qtbot: Any) -> Path:
+    window.actions_.run("record")
+    qtbot.waitUntil(lambda: "Saved" in window.state.message, timeout=30_000)
+    assert "with sound" in window.state.message
+    return next(home.rglob("*.mp4"))
+
+
+def test_a_recording_has_the_sound_of_what_was_watched(
+    make_window: Maker, sounding: Path, home: Path, qtbot: Any
+) -> None:
+    window = make_window(grid=False, view="source")
+    window.open(str(sounding))
+    qtbot.waitUntil(lambda: window.state.playback.position > 0.3, timeout=30_000)  # from the middle of the file
+    window.actions_.run("record")
+    started = window.state.playback.position
+    qtbot.waitUntil(lambda: window.state.playback.position > started + 1.0, timeout=30_000)
+    length = check_sound(recorded_file(window, home, qtbot), joints=0)
+    assert length > 0.6
+
+
+def test_pausing_and_seeking_leave_no_gap_in_a_recording(
+    make_window: Maker, sounding: Path, home: Path, qtbot: Any
+) -> None:
+    window = make_window(grid=False, view="source")
+    window.open(str(sounding))
+    qtbot.waitUntil(playing(window), timeout=30_000)
+    window.actions_.run("record")
+    qtbot.waitUntil(lambda: window.state.playback.position > 0.4, timeout=30_000)
+    window.player.seek(1.5)
+    qtbot.waitUntil(lambda: window.state.playback.position > 1.8, timeout=30_000)
+    window.player.seek(0.6)
+    qtbot.waitUntil(lambda: 0.8 < window.state.playback.position < 1.4, timeout=30_000)
+    window.actions_.run("play_pause")
+    qtbot.waitUntil(lambda: window.state.playback.status == PAUSED, timeout=30_000)
+    window.actions_.run("step_back")
+    window.player.seek(2.0)  # what is looked at while it is paused is not recorded
+    qtbot.waitUntil(lambda: window.state.playback.position == pytest.approx(2.0), timeout=30_000)
+    qtbot.wait(100)
+    window.actions_.run("play_pause")
+    qtbot.waitUntil(lambda: window.state.playback.position > 2.2, timeout=30_000)
+    length = check_sound(recorded_file(window, home, qtbot), joints=3)
+    assert length < 3.0
+
+
+def test_opening_another_source_finishes_the_recording_with_its_sound(
+    make_window: Maker, sounding: Path, home: Path, qtbot: Any
+) -> None:
+    window = make_window(grid=False, view="source")
+    for _ in range(3):  # a file whose header is not written yet when its source is left, too
+        window.open(str(sounding))
+        qtbot.waitUntil(playing(window), timeout=30_000)
+        window.actions_.run("record")
+    qtbot.waitUntil(lambda: window.state.playback.position > 0.5, timeout=30_000)
+    window.open("demo:128x64")
+    qtbot.waitUntil(lambda: not window.player._finishing[-1].join(0.0) or True, timeout=30_000)
+    assert all(recorder.join(10) for recorder in window.player._finishing)
+    files = list(home.rglob("*.mp4"))
+    assert files
+    check_sound(max(files, key=lambda path: path.stat().st_size), joints=0)
 
 
 def test_a_recording_that_cannot_be_written_is_a_sentence(make_window: Maker, video: Path, qtbot: Any) -> None:
