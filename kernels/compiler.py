@@ -102,6 +102,17 @@ def compiler_problem() -> str | None:
     return "no compiler for CUDA kernels: install the CUDA toolkit (nvcc) or the pip package cuda-bindings"
 
 
+def nvrtc_version() -> str | None:
+    """Version of the NVRTC that pip's cuda-bindings reaches, or None."""
+    try:
+        from cuda.bindings import nvrtc
+
+        status, major, minor = nvrtc.nvrtcVersion()
+    except Exception:  # not installed, or it does not find the library
+        return None
+    return f"{major}.{minor}" if int(status) == 0 else None
+
+
 def toolkit_folders() -> list[Path]:
     """Places where a CUDA toolkit may be, pip's own packages included."""
     folders = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]

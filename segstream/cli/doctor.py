@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -60,8 +61,13 @@ def _basics() -> list[Finding]:
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         Finding("processor", "ok", f"{_processor()}, {_cores()} cores"),
     ]
-    for name, package in (("opencv", "cv2"), ("pillow", "PIL"), ("numpy", "numpy"), ("safetensors", "safetensors")):
-        found.append(_package(name, package))
+    for name, package in (
+        ("opencv-python-headless", "cv2"),
+        ("pillow", "PIL"),
+        ("numpy", "numpy"),
+        ("safetensors", "safetensors"),
+    ):
+        found.append(_package(name, package, fix=f"pip install {name}"))
     return found
 
 
@@ -83,7 +89,8 @@ def _package(name: str, package: str, state: str = "broken", why: str = "", fix:
     try:
         module = importlib.import_module(package)
     except Exception as error:
-        return Finding(name, state, f"cannot be imported ({error}){why}", fix or f"pip install {name}")
+        what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+        return Finding(name, state, what + why, fix)
     return Finding(name, "ok", str(getattr(module, "__version__", "installed")))
 
 
@@ -92,14 +99,10 @@ def _torch() -> list[Finding]:
 
     found = [Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")]
     if not torch.cuda.is_available():
-        driver = shutil.which("nvidia-smi")
-        if driver is None:
+        if shutil.which("nvidia-smi") is None:
             what, fix = "no NVIDIA driver here: the CPU engine runs the network", ""
         elif torch.version.cuda is None:
-            what, fix = (
-                "this torch is built without CUDA",
-                "pip install torch --index-url of a CUDA build, see pytorch.org",
-            )
+            what, fix = "this torch is built without CUDA", "install a CUDA build of torch, see pytorch.org"
         else:
             what, fix = f"torch {torch.version.cuda} sees no GPU", "check `nvidia-smi` and the driver's version"
         return [*found, Finding("CUDA", "missing", what, fix)]
@@ -111,50 +114,42 @@ def _torch() -> list[Finding]:
 
 
 def _cuda_tools() -> list[Finding]:
-    found = [
-        _package(
-            "pycuda",
-            "pycuda",
-            state="missing",
-            why=": the CUDA engine needs it, the CPU engine does not",
-            fix="pip install 'segstream[cuda]'",
-        )
-    ]
-    compiler = shutil.which("nvcc")
-    if compiler:
-        text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-        match = re.search(r"release ([\d.]+)", text)
-        found.append(Finding("nvcc", "ok", f"{match[1] if match else 'installed'}, {compiler}"))
-    else:
-        found.append(
-            Finding(
-                "nvcc",
-                "missing",
-                "not on the PATH: kernels are compiled by NVRTC where that is installed",
-                "install the CUDA toolkit, or put its bin folder on the PATH",
-            )
-        )
-    nvrtc = any(importlib.util.find_spec(name) is not None for name in ("nvidia", "cuda")) and _nvrtc()
-    if nvrtc:
-        found.append(Finding("NVRTC", "ok", nvrtc))
-    else:
-        found.append(
-            Finding("NVRTC", "missing", "no libnvrtc found", "pip install 'segstream[cuda]' on a CUDA machine")
-        )
-    return found
+    """What the CUDA engine needs beside a GPU; without one nothing has to be fixed."""
+    import torch
+
+    from segstream.kernels import compiler, launcher
+
+    gpu = torch.cuda.is_available() or shutil.which("nvidia-smi") is not None
+    needed = "" if gpu else " (only the CUDA engine needs it)"
+    found = [_package("PyCUDA", "pycuda", "missing", needed, "pip install 'segstream[cuda]'" if gpu else "")]
+    nvcc = compiler.find_nvcc()
+    nvrtc = compiler.nvrtc_version()
+    found.append(Finding("nvcc", "ok" if nvcc else "missing", _nvcc_version(nvcc) if nvcc else f"not found{needed}"))
+    found.append(Finding("NVRTC", "ok" if nvrtc else "missing", nvrtc or f"cuda-bindings is not installed{needed}"))
+    reason = compiler.compiler_problem()
+    if reason and gpu:
+        found[-1] = found[-1]._replace(fix=f"one of nvcc and NVRTC is needed: {reason.partition(': ')[2]}")
+    if not gpu:
+        return found
+    reason = launcher.problem()
+    if reason:
+        what, _, fix = reason.partition(": ")
+        return [*found, Finding("CUDA engine", "missing", f"cannot run, the CPU engine does: {what}", fix)]
+    folder = compiler.cache_folder()
+    kernels = len(list(folder.glob("*.cubin"))) if folder.is_dir() else 0
+    return [*found, Finding("CUDA engine", "ok", f"can run; {kernels} compiled kernels in {folder}")]
 
 
-def _nvrtc() -> str:
-    """Where NVRTC is, or nothing."""
-    from pathlib import Path
-
-    for folder in sys.path:
-        for path in Path(folder).glob("nvidia/*/lib/libnvrtc.so*"):
-            return str(path)
-    return ""
+def _nvcc_version(path: Path) -> str:
+    text = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"release ([\d.]+)", text)
+    return f"{match[1] if match else 'installed'}, {path}"
 
 
 def _video() -> list[Finding]:
+    package = _package("PyAV", "av", why=": no files, cameras or streams can be read or written", fix="pip install av")
+    if package.state != "ok":
+        return [package]
     import av
 
     found = [Finding("PyAV", "ok", f"{av.__version__}, FFmpeg {getattr(av, 'ffmpeg_version_info', '')}".rstrip(", "))]
@@ -190,6 +185,9 @@ def _has_codec(name: str, mode: str) -> bool:
 
 def _window() -> list[Finding]:
     """Try Qt in a process of its own, because a missing library or display ends the process."""
+    if importlib.util.find_spec("PyQt6") is None:
+        what = "PyQt6 is not installed: `segstream run` shows figures in the terminal"
+        return [Finding("Qt window", "missing", what, "pip install pyqt6")]
     script = (
         "from PyQt6.QtWidgets import QApplication; a = QApplication([]); import PyQt6.QtCore as c; "
         "print(c.QT_VERSION_STR, a.platformName())"
@@ -220,6 +218,8 @@ def _models() -> list[Finding]:
 
 
 def _cameras() -> list[Finding]:
+    if importlib.util.find_spec("av") is None:
+        return []  # said above
     from segstream.sources import list_cameras
 
     cameras = list_cameras()

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -24,14 +25,16 @@ from rich.text import Text
 
 from segstream.cli import console
 from segstream.frames import Result
-from segstream.pipeline import Pipeline
-from segstream.stats import PipelineStats
+
+if TYPE_CHECKING:  # they need PyAV, which `segstream bench` and `segstream eval` do without
+    from segstream.pipeline import Pipeline
+    from segstream.stats import PipelineStats
 
 _EVERY = 0.2  # seconds between two looks at the pipeline
 _LINE_EVERY = 10.0  # seconds between two lines of a log
 _JSON_EVERY = 1.0
 
-Show = Callable[[PipelineStats], None]
+Show = Callable[["PipelineStats"], None]
 
 
 @contextmanager

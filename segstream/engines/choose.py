@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
+from functools import cache
 
 import torch
 
@@ -33,7 +35,7 @@ def make_engine(model: Model, device: str = "auto") -> Engine:
         problem = cuda_problem()
         if problem is None:
             return cuda_engine(model, "cuda")
-        log.info("running on the CPU: %s", problem)
+        say_cpu(problem)
         return cpu_engine(model)
     if device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit()):
         problem = cuda_problem()
@@ -41,6 +43,13 @@ def make_engine(model: Model, device: str = "auto") -> Engine:
             raise UsageError(f"the device {device!r} cannot be used: {problem}; use --device cpu")
         return cuda_engine(model, device)
     raise UsageError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
+
+
+@cache
+def say_cpu(problem: str) -> None:
+    """Say once that the CPU is used and why: aloud where there is a GPU, which the user may have counted on."""
+    gpu = torch.cuda.is_available() or shutil.which("nvidia-smi") is not None
+    log.log(logging.WARNING if gpu else logging.INFO, "running on the CPU: %s", problem)
 
 
 def cuda_problem() -> str | None:

@@ -82,7 +82,7 @@ def test_names_of_interface_exist() -> None:
 def test_doctor_tells_what_is_there_and_the_fix_for_what_is_not(segstream: Callable) -> None:
     done = segstream("doctor")
     assert done.code in (0, 1)
-    for name in ("torch", "CUDA", "pycuda", "nvcc", "NVRTC", "PyAV", "codec H.264", "Qt window", "model"):
+    for name in ("torch", "CUDA", "PyCUDA", "nvcc", "NVRTC", "PyAV", "codec H.264", "Qt window", "model"):
         assert name in done.out
     assert torch.__version__ in done.out
     for line in done.out.splitlines():
