@@ -8,7 +8,7 @@ from typing import Any
 from PyQt6.QtCore import QObject, Qt, pyqtSignal
 
 from segstream.frames import Result
-from segstream.ui.compose import Picture
+from segstream.ui.paint import Canvas
 
 
 class Slot(QObject):
@@ -67,7 +67,7 @@ class Bridge(QObject):
         """The newest result, from the player's thread."""
         self.results.put(result)
 
-    def put_picture(self, picture: Picture) -> None:
+    def put_picture(self, picture: Canvas) -> None:
         """The newest picture, from the painter's thread."""
         self.pictures.put(picture)
 

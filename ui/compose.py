@@ -27,6 +27,8 @@ class Request:
     Attributes:
         palette: uint8 [K, 3], RGB.
         hidden: classes that are not painted, by index.
+        grid: the blocks are drawn.
+        ratio: device pixels per logical one, for the width of lines.
     """
 
     result: Result
@@ -35,6 +37,8 @@ class Request:
     view: str
     alpha: float
     place: Placement
+    grid: bool = False
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ class Look:
     divider: float = 0.5
     hidden: frozenset[str] = frozenset()
 
-    def request(self, result: Result, palette: NDArray[np.uint8], place: Placement) -> Request:
+    def request(self, result: Result, palette: NDArray[np.uint8], place: Placement, ratio: float = 1.0) -> Request:
         """What a worker needs to make the pixels; palette uint8 [K, 3] RGB."""
         hidden = frozenset(i for i, name in enumerate(result.classes) if name in self.hidden)
-        return Request(result, palette, hidden, self.view, self.alpha, place)
+        return Request(result, palette, hidden, self.view, self.alpha, place, self.grid, ratio)
 
 
 def look_of(settings: Settings) -> Look:

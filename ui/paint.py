@@ -22,59 +22,60 @@ _HANDLE = QColor("#1b212b")
 
 
 class Canvas:
-    """A picture ready to be painted: its pixels as images, its grid as lines and rectangles."""
+    """A picture with its blocks, ready to be shown. Made by a worker, so that the window only copies pixels."""
 
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
         self.result = picture.request.result
         self._source, self._painted = _image(picture.source), _image(picture.painted)
-        blocks = self.result.blocks
-        self._lines = geometry.grid_lines(blocks)
-        runs = [(x0, row, x1, row + 1) for row, x0, x1 in geometry.low_runs(blocks)]
-        self._low = np.array(runs, dtype=np.int64).reshape(-1, 4)
+        if picture.request.grid:
+            _paint_grid(picture, [image for image in (self._source, self._painted) if image is not None])
 
     def paint(self, painter: QPainter, place: Placement, look: Look, ratio: float) -> None:
         """Paint in device pixels; `place` may be newer than the pixels, `ratio` is device pixels per logical one."""
-        self._paint_pixels(painter, place, look)
-        if look.grid:
-            self._paint_grid(painter, place, ratio, dim=look.view != "mask")
-        if look.view == "split":
-            _paint_divider(painter, place, look.divider, ratio)
-
-    def _paint_pixels(self, painter: QPainter, place: Placement, look: Look) -> None:
         target = QRect(*place.rect(*self.picture.crop))
         source, painted = self._source, self._painted
         if look.view != "split" or source is None or painted is None:
             _blit(painter, target, source if painted is None else painted)
-            return
-        split = round(place.to_device(look.divider * place.frame[0], 0)[0])
-        canvas = QRect(0, 0, *place.canvas)
-        painter.setClipRect(canvas.adjusted(0, 0, split - canvas.width(), 0))
-        _blit(painter, target, source)
-        painter.setClipRect(canvas.adjusted(split, 0, 0, 0))
-        _blit(painter, target, painted)
-        painter.setClipping(False)
+        else:
+            split = round(place.to_device(look.divider * place.frame[0], 0)[0])
+            canvas = QRect(0, 0, *place.canvas)
+            painter.setClipRect(canvas.adjusted(0, 0, split - canvas.width(), 0))
+            _blit(painter, target, source)
+            painter.setClipRect(canvas.adjusted(split, 0, 0, 0))
+            _blit(painter, target, painted)
+            painter.setClipping(False)
+        if look.view == "split":
+            _paint_divider(painter, place, look.divider, ratio)
 
-    def _paint_grid(self, painter: QPainter, place: Placement, ratio: float, dim: bool) -> None:
-        """High blocks are outlined, low ones dimmed (not in the mask, whose colours count); both end with the frame."""
-        block_h, block_w = self.result.block_px
-        width, height = place.frame
-        step = np.array([block_w, block_h, block_w, block_h])
-        limit = np.array([width, height, width, height])
-        origin = np.array([place.x, place.y, place.x, place.y])
-        frame = QRect(*place.rect(0, 0, width, height))
-        painter.setClipRect(frame.intersected(QRect(0, 0, *place.canvas)))
+
+def _paint_grid(picture: Picture, images: list[QImage]) -> None:
+    """High blocks are outlined, low ones dimmed (not in the mask, whose colours count); both end with the frame."""
+    request, place, blocks = picture.request, picture.request.place, picture.request.result.blocks
+    block_h, block_w = request.result.block_px
+    left, top, _, _ = place.rect(*picture.crop)
+    step = np.array([block_w, block_h, block_w, block_h])
+    limit = np.array([*place.frame, *place.frame])
+    origin = np.array([place.x, place.y, place.x, place.y])
+    corner = np.array([left, top, left, top])
+
+    def on_image(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Blocks to pixels of the image. int64 [N, 4]"""
+        return np.rint(origin + place.scale * np.minimum(edges * step, limit)).astype(np.int64) - corner
+
+    runs = [(x0, row, x1, row + 1) for row, x0, x1 in geometry.low_runs(blocks)]
+    low, lines = on_image(np.array(runs, dtype=np.int64).reshape(-1, 4)), on_image(geometry.grid_lines(blocks))
+    thin = max(1, round(request.ratio))
+    for image in images:
+        painter = QPainter(image)
         painter.setPen(Qt.PenStyle.NoPen)
-        if dim:
-            low = np.rint(origin + place.scale * np.minimum(self._low * step, limit)).astype(int)
+        if request.view != "mask":
             _fill(painter, low, _LOW_SHADE)
-        lines = np.rint(origin + place.scale * np.minimum(self._lines * step, limit)).astype(int)
-        thin = max(1, round(ratio))
         # Lines are filled as rectangles: several times faster than stroking them.
         for colour, grow in ((_LINE_SHADOW, thin), (_LINE, 0)):
             near, far = grow + thin // 2, grow + thin - thin // 2
             _fill(painter, lines + np.array([-near, -near, far, far]), colour)
-        painter.setClipping(False)
+        painter.end()
 
 
 def _fill(painter: QPainter, edges: NDArray[np.int64], colour: QColor) -> None:
@@ -114,7 +115,8 @@ def render(result: Result, palette: NDArray[np.uint8], look: Look) -> NDArray[np
     place = geometry.fit((width, height), (width, height))
     image = QImage(width, height, QImage.Format.Format_RGB32)
     painter = QPainter(image)
-    Canvas(compose(look.request(result, palette, place))).paint(painter, place, look, max(1.0, height / 1080))
+    ratio = max(1.0, height / 1080)
+    Canvas(compose(look.request(result, palette, place, ratio))).paint(painter, place, look, ratio)
     painter.end()
     bits = image.constBits()
     if bits is None:

@@ -1,13 +1,15 @@
 """The picture: shows what the painter's thread made, and draws what must follow the hand at once.
 
-The blocks, the divider and the position under zoom and pan are drawn here, from numbers; the pixels come from
-`segstream.ui.compose` at the size they are shown in, so that this thread only copies them.
+The divider and the position under zoom and pan are drawn here, from numbers; the pixels with the blocks come from a
+worker (`segstream.ui.compose`, `segstream.ui.paint`) at the size they are shown in, so that this thread only copies
+them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +73,7 @@ class PictureView(QWidget):
         bridge.pictures.arrived.connect(self._take_picture)
         self._painter_thread: NewestWorker[Request] = NewestWorker(
             "segstream-painter",
-            lambda request: bridge.put_picture(compose(request)),
+            lambda request: bridge.put_picture(Canvas(compose(request))),
             lambda error: bridge.say(f"The picture could not be drawn ({error}); choose another view.", "error"),
         )
 
@@ -104,7 +106,7 @@ class PictureView(QWidget):
     def set_look(self, look: Look) -> None:
         """Change how results are shown."""
         old, self._look = self._look, look
-        if (look.view, look.alpha, look.hidden) != (old.view, old.alpha, old.hidden):
+        if replace(look, divider=old.divider) != old:
             self._recompose()
         self.update()
 
@@ -163,14 +165,14 @@ class PictureView(QWidget):
     def _recompose(self) -> None:
         if self._result is None or self._place is None:
             return
-        self._painter_thread.submit(self._look.request(self._result, self.palette_of(self._result), self._place))
+        palette, ratio = self.palette_of(self._result), self.devicePixelRatioF()
+        self._painter_thread.submit(self._look.request(self._result, palette, self._place, ratio))
 
     def _take_picture(self) -> None:
-        picture = self._bridge.pictures.take()
-        if picture is None or self._result is None:
-            return
-        self._canvas = Canvas(picture)
-        self.update()
+        canvas = self._bridge.pictures.take()
+        if canvas is not None and self._result is not None:
+            self._canvas = canvas
+            self.update()
 
     # Painting
 
