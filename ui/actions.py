@@ -36,6 +36,8 @@ class Actions:
             "back_5": lambda: player.jump(-5.0),
             "forward_1": lambda: player.jump(1.0),
             "back_1": lambda: player.jump(-1.0),
+            "forward_60": lambda: player.jump(60.0),
+            "back_60": lambda: player.jump(-60.0),
             "to_start": lambda: player.seek(0.0),
             "slower": lambda: state.step_speed(-1),
             "faster": lambda: state.step_speed(1),
@@ -66,6 +68,7 @@ class Actions:
             "theme": lambda: state.set(theme=THEMES[(THEMES.index(state.settings.theme) + 1) % len(THEMES)]),
             "help": self.help,
             "escape": self.escape,
+            "close_source": window.close_source,
             "quit": window.close,
         }
 

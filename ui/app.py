@@ -139,6 +139,11 @@ def main(options: Options) -> int:
         window.open(options.sources[0])
         for spec in reversed(options.sources[1:]):
             window.state.remember(spec)
+        if len(options.sources) > 1:
+            window.state.remember(options.sources[0])
+            window.state.say("The window shows one source at a time; the others are in the menu under Recent.")
+    if options.stats:
+        window.actions_.run("statistics")
     # Ctrl-C in the terminal closes the window as its button does; the window's timer lets Python see the signal.
     signal.signal(signal.SIGINT, lambda *_: window.close())
     signal.signal(signal.SIGTERM, lambda *_: window.close())
@@ -163,4 +168,6 @@ def merged(remembered: Settings, options: Options) -> Settings:
     names = ("model", "device", "policy", "threshold", "budget", "target_fps", "view", "alpha", "grid", "palette")
     defaults = type(options)()
     given = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(defaults, name)}
+    if options.source_options is not None and options.source_options.loop:
+        given["loop"] = True
     return remembered.changed(**given)

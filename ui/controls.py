@@ -49,6 +49,9 @@ class Controls(QWidget):
         self.own.setToolTip("Back to the model's own threshold for this policy")
         self.own.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.own.clicked.connect(lambda: self.changed.emit("threshold", None))
+        room = QWidget()  # as wide as the button above, so that the sliders are equally long
+        room.setFixedWidth(self.own.sizeHint().width())
+        self.own.setFixedWidth(room.width())
         self.budget, self.budget_text = Slider(0.0, 1.0), self._number()
         self.budget.moved.connect(lambda value: self.changed.emit("budget", value))
         self.target = QSpinBox()
@@ -65,15 +68,14 @@ class Controls(QWidget):
         self.model.chosen.connect(self._choose_model)
         self.device = self._combo("device", [("Automatic", "auto"), ("CPU", "cpu"), ("CUDA GPU", "cuda")])
         self.device.chosen.connect(lambda value: self.changed.emit("device", value))
-        self.engine = label("", "small", wrap=True)
+        self.engine = label("", "small")  # the side panel puts it beside the heading
         self._row("Policy", "policy", self.policy)
         self._row("Threshold", "threshold", self.threshold, self.threshold_text, self.own)
-        self._row("Budget", "budget", self.budget, self.budget_text)
+        self._row("Budget", "budget", self.budget, self.budget_text, room)
         self._row("Target", "target", self.target, self.target_text)
         self._row("Palette", "palette", self.palette_choice)
         self._row("Model", "model", self.model)
         self._row("Device", "device", self.device)
-        self._grid.addWidget(self.engine, self._grid.rowCount(), 1)
         self._engine_model = ""
 
     def _combo(self, name: str, items: list[tuple[str, str]]) -> Combo:
@@ -154,5 +156,5 @@ class Controls(QWidget):
         self._engine_model = settings.model or playback.network.model
         self.model.set_value(self._engine_model)
         self.device.set_value(settings.device)
-        running = f"Runs on {playback.network.engine}" if playback.network.engine else ""
+        running = f"runs on {playback.network.engine}" if playback.network.engine else ""
         self.engine.setText(f"{playback.busy}…" if playback.busy else running)

@@ -23,6 +23,8 @@ KEYS: tuple[Key, ...] = (
     Key("back_5", ("Left",), "5 s back", "Playback"),
     Key("forward_1", ("Shift+Right",), "1 s on", "Playback"),
     Key("back_1", ("Shift+Left",), "1 s back", "Playback"),
+    Key("forward_60", ("Up",), "1 min on", "Playback"),
+    Key("back_60", ("Down",), "1 min back", "Playback"),
     Key("to_start", ("Home",), "To the start", "Playback"),
     Key("slower", ("[",), "Slower", "Playback"),
     Key("faster", ("]",), "Faster", "Playback"),
@@ -37,7 +39,7 @@ KEYS: tuple[Key, ...] = (
     Key("less_opaque", ("Shift+A",), "Less colour", "Picture"),
     Key("zoom_in", ("+", "="), "Zoom in (or the wheel)", "Picture"),
     Key("zoom_out", ("-",), "Zoom out", "Picture"),
-    Key("zoom_fit", ("0",), "Fit the window (or double click)", "Picture"),
+    Key("zoom_fit", ("0",), "Fit the window", "Picture"),
     Key("screenshot", ("S",), "Save a screenshot", "Save"),
     Key("copy", ("Ctrl+C",), "Copy the frame", "Save"),
     Key("save_mask", ("M",), "Save the mask", "Save"),
@@ -45,12 +47,13 @@ KEYS: tuple[Key, ...] = (
     Key("open", ("Ctrl+O", "O"), "Open a file", "Window"),
     Key("camera", ("C",), "Open a camera", "Window"),
     Key("address", ("U",), "Open an address", "Window"),
-    Key("fullscreen", ("F", "F11"), "Full screen", "Window"),
+    Key("fullscreen", ("F", "F11"), "Full screen (or double click)", "Window"),
     Key("statistics", ("I",), "Statistics", "Window"),
     Key("panel", ("B", "F9"), "Side panel", "Window"),
     Key("theme", ("T",), "Dark or light", "Window"),
     Key("help", ("?", "F1"), "These keys", "Window"),
     Key("escape", ("Esc",), "Leave full screen", "Window"),
+    Key("close_source", ("Ctrl+W",), "Close the source", "Window"),
     Key("quit", ("Q", "Ctrl+Q"), "Quit", "Window"),
 )
 
@@ -60,4 +63,6 @@ GROUPS: tuple[str, ...] = tuple(dict.fromkeys(key.group for key in KEYS))
 def key_of(action: str) -> str:
     """The key to show for an action, with arrows for the arrow keys."""
     key = next(item for item in KEYS if item.action == action).keys[0]
-    return key.replace("Right", "→").replace("Left", "←")
+    for name, arrow in (("Right", "→"), ("Left", "←"), ("Up", "↑"), ("Down", "↓")):
+        key = key.replace(name, arrow)
+    return key

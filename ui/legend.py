@@ -28,7 +28,7 @@ class ClassRow(QAbstractButton):
         self.setCursor(Qt.CursorShape.PointingHandCursor)
 
     def sizeHint(self) -> QSize:
-        return QSize(120, 22)
+        return QSize(120, 20)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)

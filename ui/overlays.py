@@ -135,7 +135,7 @@ class KeysDialog(QDialog):
             side.setSpacing(8)
             columns.addLayout(side)
         for i, group in enumerate(GROUPS):
-            side = sides[min(1, i // 2)] if len(GROUPS) > 2 else sides[i % 2]
+            side = sides[i % 2]
             side.addWidget(label(group.upper(), "heading"))
             grid = QGridLayout()
             grid.setHorizontalSpacing(18)

@@ -44,12 +44,16 @@ class PictureView(QWidget):
         hovered: name, RGB and position of the class under the cursor, or "" and ().
         divider_moved: 0..1 of the frame's width.
         shown: the result that has just been painted for the first time, for latency.
+        stirred: the mouse has moved.
+        menu_wanted: the right button was pressed at a position of the screen.
     """
 
     hovered = pyqtSignal(str, tuple, QPoint)
     divider_moved = pyqtSignal(float)
     shown = pyqtSignal(object)
     double_clicked = pyqtSignal()
+    stirred = pyqtSignal()
+    menu_wanted = pyqtSignal(QPoint)
 
     def __init__(self, bridge: Bridge, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,6 +70,7 @@ class PictureView(QWidget):
         self._look = Look()
         self._note = ""
         self._drag: QPointF | None = None
+        self._cursor: QPointF | None = None
         self._dragging_divider = False
         self._unseen = False
         self.paint_ms: float = 0.0  # the last paint, for the benchmark and the tests
@@ -192,6 +197,8 @@ class PictureView(QWidget):
         if self._unseen and self._canvas is not None and self._canvas.result is self._result:
             self._unseen = False
             self.shown.emit(self._result)
+            if self._cursor is not None:  # what lies under a cursor at rest changes too
+                self._tell_class(self._cursor)
 
     # The hand
 
@@ -217,6 +224,8 @@ class PictureView(QWidget):
         return super().event(event)
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        if event is not None and event.button() == Qt.MouseButton.RightButton:
+            self.menu_wanted.emit(event.globalPosition().toPoint())
         if event is None or event.button() not in (Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton):
             return
         if event.button() == Qt.MouseButton.LeftButton and self._near_divider(event.position()):
@@ -225,6 +234,7 @@ class PictureView(QWidget):
             self._drag = event.position()
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        self.stirred.emit()
         if event is None or self._place is None:
             return
         ratio = self.devicePixelRatioF()
@@ -236,7 +246,10 @@ class PictureView(QWidget):
             self._drag = event.position()
             self._set_place(geometry.panned(self._place, step.x(), step.y()))
         near = self._dragging_divider or self._near_divider(event.position())
-        self.setCursor(Qt.CursorShape.SplitHCursor if near else Qt.CursorShape.ArrowCursor)
+        if near:
+            self.setCursor(Qt.CursorShape.SplitHCursor)
+        else:
+            self.unsetCursor()
         self._tell_class(event.position())
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
@@ -250,6 +263,7 @@ class PictureView(QWidget):
             self._tell_class(event.position())
 
     def leaveEvent(self, event: QEvent | None) -> None:
+        self._cursor = None
         self.hovered.emit("", (), QPoint())
 
     def _near_divider(self, position: QPointF) -> bool:
@@ -259,5 +273,6 @@ class PictureView(QWidget):
         return abs(position.x() - x) <= _GRAB
 
     def _tell_class(self, position: QPointF) -> None:
+        self._cursor = position
         found = self.class_at(position)
         self.hovered.emit(*(found or ("", ())), position.toPoint())

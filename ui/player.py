@@ -107,6 +107,13 @@ class Player:
             self._openers.append(thread)
         thread.start()
 
+    def close_source(self) -> None:
+        """Leave the present source for none."""
+        self.stop_recording()
+        with self._lock:
+            self._leave()
+            self._source, self._failed, self._position = Known(), False, 0.0
+
     def _leave(self) -> None:
         """Leave the present source; its threads end by themselves. Holds the lock."""
         if self._opening is not None:

@@ -11,7 +11,7 @@ from PyQt6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayou
 from segstream.ui.measurements import LENGTH, Measurements
 from segstream.ui.theme import DARK, Theme
 
-_HEIGHT = 54
+_HEIGHT = 46
 
 
 class Tile(QFrame):
@@ -49,9 +49,15 @@ class Tile(QFrame):
         layout.addLayout(head)
         layout.addWidget(self.plot)
         self.curves: list[pg.PlotDataItem] = []
+        self.scale = QLabel("", self.plot)  # what the upper end of the plot stands for
+        self.scale.setObjectName("tiny")
+        self.scale.move(0, -2)
 
-    def draw(self, series: list[np.ndarray], colours: list[str], top: float, filled: bool = True) -> None:
-        """Draw curves over each other, the first behind; `top` is the upper end of the axis."""
+    def draw(self, series: list[np.ndarray], colours: list[str], top: float, unit: str = "") -> None:
+        """Draw curves over each other, the first behind; all up to `top` is in view."""
+        top = round_up(top)
+        self.scale.setText(f"{top:g}{unit}" if series else "")
+        self.scale.adjustSize()
         while len(self.curves) < len(series):
             self.curves.append(self.plot.plot([], []))
         for curve, values, colour in zip(self.curves, series, colours, strict=False):
@@ -59,12 +65,12 @@ class Tile(QFrame):
             shade = QColor(colour)
             shade.setAlpha(60)
             curve.setPen(pg.mkPen(colour, width=1.5))
-            curve.setFillLevel(0 if filled else None)
-            curve.setBrush(shade if filled else None)
+            curve.setFillLevel(0)
+            curve.setBrush(shade)
             curve.setData(x, values)
         for curve in self.curves[len(series) :]:
             curve.setData([], [])
-        self.plot.setYRange(0, max(top, 1e-6) * 1.08, padding=0)
+        self.plot.setYRange(0, top * 1.04, padding=0)
 
 
 class CostPanel(QWidget):
@@ -127,10 +133,10 @@ class CostPanel(QWidget):
         stage_colours = [colours[i % len(colours)] for i in range(len(stages))]
         # A single hiccup (the first frame, usually) must not flatten the rest.
         top = float(np.percentile(stacked[-1], 97)) if stacked else 1.0
-        self.latency.draw(stacked[::-1], stage_colours[::-1], top)
+        self.latency.draw(stacked[::-1], stage_colours[::-1], top, " ms")
         self.latency.value.setText(f"{sum(last.timings.values()):.0f} ms")
         self.stages.setText(
-            " &nbsp; ".join(
+            " &nbsp;".join(
                 f'<span style="color:{colour}">■</span>&nbsp;{name}&nbsp;{_short(last.timings.get(name, 0.0))}'
                 for (name, colour) in zip(stages, stage_colours, strict=True)
             )
@@ -138,11 +144,17 @@ class CostPanel(QWidget):
         fps = measurements.series("fps")
         self.fps.draw([fps], [theme.live], float(fps.max(initial=1.0)))
         self.fps.value.setText(f"{last.fps:.1f}")
-        self.share.draw([measurements.series("high_share")], [theme.accent], 1.0)
+        self.share.draw([100 * measurements.series("high_share")], [theme.accent], 100.0, " %")
         self.share.value.setText(f"{100 * last.high_share:.0f} %")
         dense = measurements.series("dense_gmacs")
         self.gmacs.draw([dense, measurements.series("gmacs")], [theme.dim, colours[1]], float(dense.max(initial=1e-3)))
         self.gmacs.value.setText(f"{last.gmacs:.1f} of {last.dense_gmacs:.1f}")
+
+
+def round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, ...: an axis that keeps still and can be read."""
+    step = 10.0 ** np.floor(np.log10(max(value, 1e-3)))
+    return float(next(step * part for part in (1, 2, 5, 10) if step * part >= value - 1e-9))
 
 
 def _short(milliseconds: float) -> str:

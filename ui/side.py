@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from segstream.ui.controls import Controls
 from segstream.ui.legend import Legend
@@ -25,12 +25,16 @@ class SidePanel(QFrame):
         body = QWidget()
         body.setObjectName("sideBody")
         layout = QVBoxLayout(body)
-        layout.setContentsMargins(2, 12, 12, 12)
-        layout.setSpacing(10)
+        layout.setContentsMargins(2, 12, 12, 10)
+        layout.setSpacing(9)
         layout.addWidget(self.cost)
         for title, widget in (("CLASSES", self.legend), ("NETWORK", self.controls)):
-            layout.addSpacing(2)
-            layout.addWidget(label(title, "heading"))
+            head = QHBoxLayout()
+            head.addWidget(label(title, "heading"))
+            head.addStretch()
+            if widget is self.controls:
+                head.addWidget(self.controls.engine)
+            layout.addLayout(head)
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea()

@@ -36,6 +36,7 @@ class Settings:
         hidden: classes that are not painted, by name.
         palette: name of a palette, or "" for the model's own colours.
         recent: sources opened before, newest first.
+        geometry: size and place of the window, as Qt packs them.
     """
 
     model: str = ""
@@ -56,6 +57,7 @@ class Settings:
     panel: bool = True
     plots: bool = True
     recent: tuple[str, ...] = ()
+    geometry: str = ""
 
     def changed(self, **changes: Any) -> Settings:
         """These settings with some of them changed.

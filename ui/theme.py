@@ -73,6 +73,7 @@ QToolTip { background: $card; color: $text; border: 1px solid $line; padding: 4p
 #bar { background: $window; }
 QLabel { background: transparent; }
 #dim { color: $dim; }
+#tiny { color: $dim; font-size: 9px; }
 #small { color: $dim; font-size: 11px; }
 #value { font-size: 14px; font-weight: 600; }
 #heading { color: $dim; font-size: 11px; font-weight: 600; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import pyqtSignal
+from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from segstream.ui.keys import key_of
@@ -38,6 +38,7 @@ class Transport(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("bar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._duration = 0.0
         self.seek = Slider(0.0, 1.0, _SEEK_STEPS)
         self.seek.setAccessibleName("Position")
@@ -52,8 +53,9 @@ class Transport(QWidget):
         self.grid = self._button("grid", "Block grid", "grid", checkable=True)
         self.panel = self._button("panel", "Side panel", "panel", checkable=True)
         self.full = self._button("fullscreen", "Full screen", "fullscreen")
+        self.menu = IconButton("menu", "Open, save and more")
         self.buttons = [self.play, self.back, self.forward, self.loop, self.record, self.shot]
-        self.buttons += [self.grid, self.panel, self.full]
+        self.buttons += [self.grid, self.panel, self.full, self.menu]
         self.time = QLabel("")
         self.time.setAccessibleName("Time")
         self.live = label("", "live")
@@ -86,7 +88,7 @@ class Transport(QWidget):
         groups: tuple[tuple[QWidget, ...], ...] = (
             (self.play, self.back, self.forward, self.time, self.live, self.live_detail),
             (self.speed, self.loop, stretch, self.view, self.alpha, self.grid),
-            (self.record, self.shot, self.panel, self.full),
+            (self.record, self.shot, self.panel, self.full, self.menu),
         )
         for group in groups:
             for widget in group:

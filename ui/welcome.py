@@ -49,7 +49,8 @@ class Welcome(QWidget):
         row.setSpacing(10)
         row.addStretch()
         for action, text, picture, name in _CHOICES:
-            button = QPushButton(text)
+            button = QPushButton(f" {text}")
+            button.setAccessibleName(text)
             button.setIconSize(QSize(20, 20))
             button.setMinimumHeight(42)
             button.setProperty("picture", picture)

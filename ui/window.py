@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PyQt6.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt6.QtCore import QByteArray, QEvent, QObject, QPoint, Qt, QTimer
 from PyQt6.QtGui import (
     QCloseEvent,
     QColor,
@@ -26,8 +26,10 @@ from segstream.ui.actions import Actions
 from segstream.ui.bridge import Bridge
 from segstream.ui.colours import palette_for, palette_names, palette_of
 from segstream.ui.compose import look_of
+from segstream.ui.fullscreen import FullScreen
 from segstream.ui.keys import KEYS
 from segstream.ui.measurements import Measurements
+from segstream.ui.menu import make_menu
 from segstream.ui.overlays import ClassChip, Message, Statistics
 from segstream.ui.picture import PictureView
 from segstream.ui.player import Player
@@ -86,9 +88,12 @@ class Window(QMainWindow):
         self._apply_theme()
         self._show_all()
         self.resize(1280, 800)
+        if state.settings.geometry:
+            self.restoreGeometry(QByteArray.fromBase64(state.settings.geometry.encode()))
 
     def _arrange(self) -> None:
         left = QVBoxLayout()
+        self.full_screen = FullScreen(self.stack, self.transport, left)
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(0)
         left.addWidget(self.stack, 1)
@@ -110,7 +115,10 @@ class Window(QMainWindow):
         self.bridge.said.connect(state.say)
         self.picture.hovered.connect(self.chip.show_class)
         self.picture.divider_moved.connect(lambda part: state.set(divider=part))
-        self.picture.double_clicked.connect(lambda: run("zoom_fit"))
+        self.picture.double_clicked.connect(lambda: run("fullscreen"))
+        self.picture.stirred.connect(self.full_screen.stir)
+        self.picture.menu_wanted.connect(lambda at: make_menu(self).popup(at))
+        self.transport.menu.clicked.connect(self._open_menu)
         self.picture.shown.connect(self._note_latency)
         self.welcome.action.connect(run)
         self.welcome.opened.connect(self.open)
@@ -156,6 +164,18 @@ class Window(QMainWindow):
         self.state.remember(spec)
         self.player.open(spec, options)
         self.refresh_playback()
+
+    def close_source(self) -> None:
+        """Back to the first page."""
+        self.player.close_source()
+        self.measurements.clear()
+        self.picture.show_result(None)
+        self.state.say("")
+        self.refresh_playback()
+
+    def _open_menu(self) -> None:
+        menu, button = make_menu(self), self.transport.menu
+        menu.popup(button.mapToGlobal(QPoint(button.width() - menu.sizeHint().width(), -menu.sizeHint().height())))
 
     def _change(self, name: str, value: Any) -> None:
         self.state.set(**{name: value})
@@ -265,7 +285,7 @@ class Window(QMainWindow):
         note = f"Opening {playback.source.name}…" if playback.status == OPENING else f"{playback.busy or 'One moment'}…"
         self.picture.set_note(note)
         self.stack.setCurrentWidget(self.welcome if empty else self.picture)
-        self.transport.setVisible(not empty)
+        self.transport.setVisible(not empty and not self.full_screen.resting)
         self._show_side()
         self.setWindowTitle(
             f"{playback.source.name} – segstream" if playback.source.name and not empty else "segstream"
@@ -289,10 +309,17 @@ class Window(QMainWindow):
     def toggle_full_screen(self) -> None:
         """Fill the screen with the picture, or come back."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
-        self._show_side()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """The window manager, too, can bring a window to full screen and back."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.WindowStateChange:
+            self.full_screen.set_active(self.isFullScreen())
+            self._show_page()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         super().resizeEvent(event)
+        self.full_screen.place()
         if self.message.isVisible():
             self.message.place()
 
@@ -320,5 +347,7 @@ class Window(QMainWindow):
         self.closed_in_time = self.player.close()
         self.closed_in_time &= self.picture.close_threads()
         self.picture.show_result(None)
+        if not self.isFullScreen():
+            self.state.set(geometry=bytes(self.saveGeometry().toBase64().data()).decode())
         store.save(self.state.settings, self._folder)
         super().closeEvent(event)
