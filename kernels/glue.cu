@@ -1,4 +1,4 @@
-// What stands between the convolutions, each step one pass: pool and pad; pad; enlarge, add, batch norm, ReLU and pad.
+// What stands between the convolutions, each step one pass: finish pooling and pad; pad; enlarge, add, batch norm, ReLU and pad.
 //
 // Each launch is a row of blocks of threads. The first `halo_blocks` of them fill the halo, which needs chains of
 // dependent loads and so goes first; the others do the pixels of the tiles, whose threads have no halo beside them in a
@@ -107,92 +107,56 @@ __device__ inline void take(Vec& most, const Vec& value) {
   for (int i = 0; i < VEC; i++) most.v[i] = fmaxf(most.v[i], value.v[i]);
 }
 
-// Channels of pixel (y, x) of tile t at stride 2, -1..2q-1.
-__device__ inline Vec read_near(const scalar* x, const int* near, int t, int y, int x_, int qh, int qw, int channels, int c) {
-  return read_code(x, near_source(near, t, y, x_, qh, qw, ZEROS), qw, channels, c);
-}
+constexpr int POOLED = 8;  // side of what a step of the stem pools (stem.cu)
 
-// The pooled pixels (y, x), (y, x+1), (y+1, x), (y+1, x+1) of tile t, whose sides at stride 2 are `qh` and `qw`. A row of
-// five is reduced to two columns before the next is read. BORDER: some of the 5x5 may lie in another tile.
-template <bool BORDER>
-__device__ inline void pool_quad(Vec (&most)[4], const scalar* x, const int* near, int t, int y, int x_, int qh, int qw,
-                                 int channels, int c) {
-#pragma unroll
-  for (int i = 0; i < 4; i++) most[i] = zero_vec();
-  const int top = 2 * y - 1, left = 2 * x_ - 1;
-  const scalar* from = x + row_at(t, top, left, qh, qw) * channels + c;
-#pragma unroll
-  for (int i = 0; i < 5; i++) {
-    Vec five[5];
-#pragma unroll
-    for (int j = 0; j < 5; j++) {
-      if (BORDER && (i == 0 || j == 0))
-        five[j] = read_near(x, near, t, top + i, left + j, qh, qw, channels, c);
-      else
-        five[j] = load_vec(from + (i * qw + j) * channels);
-    }
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-      take(five[2 * j], five[2 * j + 1]);
-      take(five[2 * j], five[2 * j + 2]);
-      if (i < 3) take(most[j], five[2 * j]);
-      if (i > 1) take(most[2 + j], five[2 * j]);
-    }
-  }
-}
-
-// Max pooling 3x3, stride 2, of features that are not negative, then BlockPad. After the halo come `border_blocks` with
-// the quads of pixels that lie at the upper or left border of their tile, then the other quads.
-KERNEL __launch_bounds__(256) pool_pad(
-    const scalar* __restrict__ x,  // [T, 2qh, 2qw, C]
-    scalar* __restrict__ pooled,   // [T, qh, qw, C]
-    scalar* __restrict__ padded,   // [T, qh+2, qw+2, C]; not written where p = 0
-    const int* __restrict__ near,  // [T, 8]
-    int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p) {
+// Finishes the max pooling (3x3, stride 2) of the stem, whose first pooled row and column of every POOLED x POOLED pixels
+// lack what lies above and left of them, then BlockPad. Finishing a pixel twice changes nothing, so threads that need
+// another's pixel finish it for themselves, whether they see it before or after.
+KERNEL __launch_bounds__(256) pool_border(
+    const scalar* __restrict__ edges,  // [T, 2qh, 2qw, C], not negative; only what is read here is written
+    scalar* pooled,                    // [T, qh, qw, C]
+    scalar* __restrict__ padded,       // [T, qh+2, qw+2, C]; only the halo and what is finished here is written
+    const int* __restrict__ near,      // [T, 8]
+    int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
   FIX_TILE;
   const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
+  const auto finished = [&](int t, int y, int x) {
+    Vec most = load_vec(pooled + row_at(t, y, x, qh, qw) * channels + c);
+    const auto take_edge = [&](int dy, int dx) {
+      const int code = near_source(near, t, 2 * y + dy, 2 * x + dx, 2 * qh, 2 * qw, ZEROS);
+      take(most, read_code(edges, code, 2 * qw, channels, c));
+    };
+    if (y % POOLED == 0) {
+#pragma unroll
+      for (int i = -1; i < 2; i++) take_edge(-1, i);
+    }
+    if (x % POOLED == 0) {
+#pragma unroll
+      for (int i = -1; i < 2; i++) take_edge(i, -1);
+    }
+    return most;
+  };
   if ((int)blockIdx.x < halo_blocks) {
     const int ring = ring_size(qh, qw), t = item / groups / ring;
     if (t >= n_tiles) return;
     const Pixel at = ring_pixel(item / groups % ring, qh, qw);
-    const auto pool = [&](int t, int y, int x_) {
-      Vec most = zero_vec();
-      if (y > 0 && x_ > 0) {
-        const scalar* from = x + row_at(t, 2 * y - 1, 2 * x_ - 1, 2 * qh, 2 * qw) * channels + c;
-#pragma unroll
-        for (int i = 0; i < 9; i++) take(most, load_vec(from + (i / 3 * 2 * qw + i % 3) * channels));
-      } else {
-#pragma unroll 3
-        for (int i = 0; i < 9; i++)
-          take(most, read_near(x, near, t, 2 * y - 1 + i / 3, 2 * x_ - 1 + i % 3, 2 * qh, 2 * qw, channels, c));
-      }
-      return most;
-    };
-    store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, pool));
+    store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, finished));
     return;
   }
-  const int rows = qh / 2, columns = qw / 2;
-  int t, y, x_;
-  Vec most[4];
-  if ((int)blockIdx.x < halo_blocks + border_blocks) {
-    const int per_tile = rows + columns - 1, local = (item - halo_blocks * (int)blockDim.x) / groups;
-    const int i = local % per_tile;
-    t = local / per_tile, y = i < columns ? 0 : 2 * (i - columns + 1), x_ = i < columns ? 2 * i : 0;
-    if (t >= n_tiles) return;
-    pool_quad<true>(most, x, near, t, y, x_, 2 * qh, 2 * qw, channels, c);
+  const int whole_rows = qh / POOLED * qw, per_row = qw / POOLED, per_tile = whole_rows + (qh - qh / POOLED) * per_row;
+  const int local = (item - halo_blocks * (int)blockDim.x) / groups, t = local / per_tile;
+  if (t >= n_tiles) return;
+  int i = local % per_tile, y, x;
+  if (i < whole_rows) {
+    y = i / qw * POOLED, x = i % qw;
   } else {
-    const int per_tile = max((rows - 1) * (columns - 1), 1);
-    const int local = (item - (halo_blocks + border_blocks) * (int)blockDim.x) / groups, i = local % per_tile;
-    t = local / per_tile, y = 2 + 2 * (i / max(columns - 1, 1)), x_ = 2 + 2 * (i % max(columns - 1, 1));
-    if (t >= n_tiles) return;
-    pool_quad<false>(most, x, near, t, y, x_, 2 * qh, 2 * qw, channels, c);
+    i -= whole_rows;
+    const int row = i / per_row;
+    y = row / (POOLED - 1) * POOLED + row % (POOLED - 1) + 1, x = i % per_row * POOLED;
   }
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const Raw value = to_raw(most[i]);
-    store_raw(pooled + row_at(t, y + i / 2, x_ + i % 2, qh, qw) * channels + c, value);
-    if (p) store_raw(padded + padded_row(t, y + i / 2, x_ + i % 2, qh, qw, p) * channels + c, value);
-  }
+  const Raw value = to_raw(finished(t, y, x));
+  store_raw(pooled + row_at(t, y, x, qh, qw) * channels + c, value);
+  if (p) store_raw(padded + padded_row(t, y, x, qh, qw, p) * channels + c, value);
 }
 
 // One step of the decoder up to its 3x3 layer: relu(bn(enlarge(x) + skip)), padded.

@@ -1,8 +1,12 @@
-// BlockSample and normalisation of the uint8 frame, and the 7x7 stride-2 stem on tiles: ReLU(conv + bias).
+// BlockSample and normalisation of the uint8 frame, and the 7x7 stride-2 stem on tiles with its ReLU and max pooling.
 //
 // An implicit matrix product: 16x16 outputs of 64 channels a step. The patch of input pixels stands in shared memory as
 // 4 halves a pixel, so that the A matrix of 16 neighbouring outputs for one kernel row is 16 rows that overlap: row i
 // starts 2 pixels (16 bytes) after row i - 1. K = 7 kernel rows x (8 pixels x 4), zero weights where there is no tap.
+//
+// A step pools its 16x16 outputs to 8x8. Pixels of the first pooled row and column lack what lies above and left of the
+// step; pool_border (glue.cu) adds it. For it the last two rows and columns of a step are written at full size (one would
+// do, but a low tile beside a high one sees 2x2 means).
 #include <mma.h>
 
 #include "common.cuh"
@@ -15,8 +19,27 @@ constexpr int PITCH = 40;               // pixels of a patch row in shared memor
 constexpr int KERNEL_ROW = 32;          // K of one kernel row
 constexpr int OUT = 64;                 // output channels
 constexpr int WEIGHT_PITCH = OUT + 8;   // halves; the padding keeps banks apart
-constexpr int STAGE_PITCH = 20;         // floats of a row of the staged 16x16 result
+constexpr int PART = 32;                // channels that are pooled at a time
+constexpr int PART_PITCH = PART + 8;    // halves of a pixel of the step's outputs in shared memory
 constexpr int THREADS = 256;
+constexpr int PIXELS_EACH = (PATCH * PITCH + THREADS - 1) / THREADS;  // of a patch, that a thread loads
+constexpr int WEIGHT_HALVES = 7 * KERNEL_ROW * WEIGHT_PITCH, PATCH_HALVES = PATCH * PITCH * 4;
+
+// Weights, patch and outputs: 64576 bytes, see STEM_SHARED in segstream/engines/cuda_glue.py.
+#ifdef __CUDACC__
+extern __shared__ __align__(128) __half stem_shared[];
+#else
+alignas(128) static __half stem_shared[WEIGHT_HALVES + PATCH_HALVES + SIDE * SIDE * PART_PITCH];
+#endif
+
+__device__ inline Raw larger(const Raw& a, const Raw& b) {
+  Raw out;
+#pragma unroll
+  for (int i = 0; i < VEC; i += 2)
+    reinterpret_cast<__half2&>(out.v[i]) =
+        __hmax2(reinterpret_cast<const __half2&>(a.v[i]), reinterpret_cast<const __half2&>(b.v[i]));
+  return out;
+}
 
 // BlockSample and normalisation into two pictures of 4 halves a pixel (the fourth is zero): `fine`, where low blocks hold
 // their 2x2 means twice each way, is what high tiles see, and `coarse`, the means, what low ones do. `whole`: no blocks,
@@ -64,44 +87,59 @@ KERNEL sample_frame(const unsigned char* frame,  // [height, width, 3]
   *reinterpret_cast<Pack<__half, 4>*>(coarse + ((long long)(y / 2) * (columns / 2) + x / 2) * 4) = pack;
 }
 
-// Launch: 256 threads; blocks take the steps (tile, row of steps, column of steps) in turn.
-KERNEL __launch_bounds__(THREADS, 2) stem(const __half* fine,     // [rows, columns, 4], see sample_frame
-            const __half* coarse,   // [rows/2, columns/2, 4]
-            const __half* weights,  // [7 * 32, 64], row = (kernel row * 8 + kernel column) * 4 + channel
-            const float* bias,      // [64]
-            __half* out,            // [T, oh, ow, 64]
-            const int* blocks, const int* tiles, int gh, int gw, int oh, int ow, int rows, int columns, int n_tiles,
-            int whole) {
-  __shared__ __align__(128) __half weight_rows[7 * KERNEL_ROW * WEIGHT_PITCH];
-  __shared__ __align__(128) __half patch[PATCH * PITCH * 4];
-  const Map map{blocks, tiles, gh, gw, 2 * oh, 2 * ow};
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+// Launch: 256 threads; blocks take the steps (tile, row, column) in turn.
+KERNEL __launch_bounds__(THREADS, 2) stem(
+    const __half* __restrict__ fine,     // [rows, columns, 4], see sample_frame
+    const __half* __restrict__ coarse,   // [rows/2, columns/2, 4]
+    const __half* __restrict__ weights,  // [7 * 32, 64], row = (kernel row * 8 + kernel column) * 4 + channel
+    const float* __restrict__ bias,      // [64]
+    __half* __restrict__ edges,          // [T, oh, ow, 64], only the last two rows and columns of each 16x16 written
+    __half* __restrict__ pooled,         // [T, oh/2, ow/2, 64]
+    __half* __restrict__ padded,         // [T, oh/2+2, ow/2+2, 64], only what is final; not written where p = 0
+    const int* __restrict__ tiles, int gh, int gw, int oh, int ow, int rows, int columns, int n_tiles, int p, int whole) {
+  __half* weight_rows = stem_shared;
+  __half* patch = weight_rows + WEIGHT_HALVES;
+  __half* part = patch + PATCH_HALVES;  // [16 * 16 pixels, PART_PITCH]
+  const Map map{nullptr, tiles, gh, gw, 2 * oh, 2 * ow};
+  const int warp = threadIdx.x / 32;
   for (int i = threadIdx.x; i < 7 * KERNEL_ROW * OUT / 8; i += blockDim.x)
     *reinterpret_cast<Pack<__half, 8>*>(weight_rows + i / (OUT / 8) * WEIGHT_PITCH + i % (OUT / 8) * 8) =
         *reinterpret_cast<const Pack<__half, 8>*>(weights + i * 8);
-  const int steps_x = ow / SIDE, steps = oh / SIDE * steps_x;
-  for (int step = blockIdx.x; step < n_tiles * steps; step += gridDim.x) {
-    const int t = step / steps, oy = step % steps / steps_x * SIDE, ox = step % steps_x * SIDE;
-    const Tile tile = find_tile(map, t);
+  const int steps_x = ow / SIDE, per_tile = oh / SIDE * steps_x, steps = n_tiles * per_tile;
+  int2 ahead[PIXELS_EACH];  // the next step's patch, loaded while this one's product is taken
+  const auto load_patch = [&](int step) {
+    const Tile tile = find_tile(map, step / per_tile);
+    const int oy = step % per_tile / steps_x * SIDE, ox = step % steps_x * SIDE;
     const bool on_fine = tile.high || whole;
     const __half* from = on_fine ? fine : coarse;
     const int height = on_fine ? rows : rows / 2, width = on_fine ? columns : columns / 2;
     const int top = tile.y * map.qh + 2 * oy - 3, left = tile.x * map.qw + 2 * ox - 3;
 #pragma unroll
-    for (int i = threadIdx.x; i < PATCH * PITCH; i += THREADS) {
-      const int py = i / PITCH, px = i % PITCH, y = top + py, x = left + px;
-      Pack<__half, 4> pixel;
-      for (int c = 0; c < 4; c++) pixel.v[c] = __float2half_rn(0.f);
-      if (px < PATCH && y >= 0 && x >= 0 && y < height && x < width)
-        pixel = *reinterpret_cast<const Pack<__half, 4>*>(from + ((long long)y * width + x) * 4);
-      *reinterpret_cast<Pack<__half, 4>*>(patch + i * 4) = pixel;
+    for (int j = 0; j < PIXELS_EACH; j++) {
+      const int i = threadIdx.x + j * THREADS, py = i / PITCH, px = i % PITCH, y = top + py, x = left + px;
+      ahead[j] = int2{0, 0};
+      if (py < PATCH && px < PATCH && y >= 0 && x >= 0 && y < height && x < width)
+        ahead[j] = *reinterpret_cast<const int2*>(from + ((long long)y * width + x) * 4);
     }
-    __syncthreads();
+  };
+  const auto keep_patch = [&] {
+#pragma unroll
+    for (int j = 0; j < PIXELS_EACH; j++) {
+      const int i = threadIdx.x + j * THREADS;
+      if (i < PATCH * PITCH) *reinterpret_cast<int2*>(patch + i * 4) = ahead[j];
+    }
+  };
+  if ((int)blockIdx.x < steps) load_patch(blockIdx.x);
+  keep_patch();
+  __syncthreads();
+  for (int step = blockIdx.x; step < steps; step += gridDim.x) {
+    if (step + (int)gridDim.x < steps) load_patch(step + gridDim.x);
     wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[2][OUT / 16];
 #pragma unroll
-    for (int m = 0; m < 2; m++)
-#pragma unroll
-      for (int n = 0; n < OUT / 16; n++) wmma::fill_fragment(sums[m][n], 0.f);
+    for (int n = 0; n < OUT / 16; n++) {
+      wmma::load_matrix_sync(sums[0][n], bias + n * 16, 0, wmma::mem_row_major);  // the same row sixteen times
+      sums[1][n] = sums[0][n];
+    }
 #pragma unroll 2
     for (int k = 0; k < 14; k++) {
       wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a[2];
@@ -117,27 +155,40 @@ KERNEL __launch_bounds__(THREADS, 2) stem(const __half* fine,     // [rows, colu
       }
     }
     __syncthreads();
-    // The patch is done with: each warp stages its results there, 16x16 at a time.
-    float* stage = reinterpret_cast<float*>(patch) + warp * 16 * STAGE_PITCH;
+    keep_patch();
+    const int t = step / per_tile, oy = step % per_tile / steps_x * SIDE, ox = step % steps_x * SIDE;
 #pragma unroll
-    for (int m = 0; m < 2; m++)
+    for (int first = 0; first < OUT; first += PART) {
+      if (first) __syncthreads();
 #pragma unroll
-      for (int n = 0; n < OUT / 16; n++) {
-        wmma::store_matrix_sync(stage, sums[m][n], STAGE_PITCH, wmma::mem_row_major);
-        __syncwarp();
-        const int pixel = lane / 2, c = n * 16 + lane % 2 * 8;
-        Pack<__half, 8> pack;
+      for (int m = 0; m < 2; m++)
 #pragma unroll
-        for (int i = 0; i < 8; i += 4) {
-          const auto sum = *reinterpret_cast<const Pack<float, 4>*>(stage + pixel * STAGE_PITCH + lane % 2 * 8 + i);
-          const auto shift = *reinterpret_cast<const Pack<float, 4>*>(bias + c + i);
+        for (int n = 0; n < PART / 16; n++) {
+          // Fragments of sums in half and in float hold the same places.
+          wmma::fragment<wmma::accumulator, 16, 16, 16, __half> halves;
+          const auto& sum = sums[m][first / 16 + n];
 #pragma unroll
-          for (int k = 0; k < 4; k++) pack.v[i + k] = __float2half_rn(fmaxf(sum.v[k] + shift.v[k], 0.f));
+          for (int i = 0; i < sum.num_elements; i++) halves.x[i] = __float2half_rn(fmaxf(sum.x[i], 0.f));
+          wmma::store_matrix_sync(part + (2 * warp + m) * SIDE * PART_PITCH + n * 16, halves, PART_PITCH,
+                                  wmma::mem_row_major);
         }
-        const int y = oy + 2 * warp + m, x = ox + pixel;
-        *reinterpret_cast<Pack<__half, 8>*>(out + (((long long)t * oh + y) * ow + x) * OUT + c) = pack;
-        __syncwarp();
+      __syncthreads();
+      const int c = threadIdx.x % (PART / 8) * 8, item = threadIdx.x / (PART / 8), y = item / 8, x = item % 8;
+      const auto read = [&](int row, int column) { return load_raw(part + (row * SIDE + column) * PART_PITCH + c); };
+      Raw most = read(2 * y, 2 * x);
+#pragma unroll
+      for (int i = 0; i < 9; i++) {
+        const int row = 2 * y - 1 + i / 3, column = 2 * x - 1 + i % 3;
+        if (i != 4 && row >= 0 && column >= 0) most = larger(most, read(row, column));
       }
-    __syncthreads();
+      const int py = oy / 2 + y, px = ox / 2 + x;
+      store_raw(pooled + (((long long)t * (oh / 2) + py) * (ow / 2) + px) * OUT + first + c, most);
+      if (p && y && x)
+        store_raw(padded + (((long long)t * (oh / 2 + 2) + py + 1) * (ow / 2 + 2) + px + 1) * OUT + first + c, most);
+      if (item < 60) {
+        const int row = item < 32 ? 14 + item / 16 : (item - 32) / 2, column = item < 32 ? item % 16 : 14 + item % 2;
+        store_raw(edges + (((long long)t * oh + oy + row) * ow + ox + column) * OUT + first + c, read(row, column));
+      }
+    }
   }
 }

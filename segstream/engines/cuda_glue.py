@@ -13,6 +13,7 @@ from segstream.kernels.ops import EDGES, THREADS
 from segstream.models.swiftnet import POOL_GRIDS
 
 COPIES, HALO_COPIES = 4, 2  # pieces of 8 channels that a thread of pad_features moves
+STEM_SHARED = 64576  # bytes of shared memory of the stem
 STEM_BLOCKS = 132 * 2  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
 
 
@@ -119,32 +120,34 @@ def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | Non
     return fine, coarse
 
 
-def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, Layout]:
-    """uint8 [h, w, 3] -> ReLU of the stem, [T, q, q, 64] at stride 2; and the layout, complete with `near`."""
+def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, Tensor, Layout]:
+    """uint8 [h, w, 3] -> the stem after ReLU and max pooling, [T, q, q, 64] at stride 4; the same padded; the layout,
+    complete with `near`.
+    """
+    t, p, device = layout.n_tiles, layout.pad, frame.device
     if not layout.whole:
-        layout = replace(layout, near=torch.empty(layout.n_tiles, 8, dtype=torch.int32, device=frame.device))
+        layout = replace(layout, near=torch.empty(t, 8, dtype=torch.int32, device=device))
     fine, coarse = sample_frame(frame, norm, layout, layout.near)
-    oh, ow = layout.at(2)
-    out = torch.empty(layout.n_tiles, oh, ow, 64, dtype=torch.float16, device=frame.device)
-    arguments: list[Argument] = [fine, coarse, weights.stem, weights.stem_bias, out, *layout.arguments((oh, ow))]
-    arguments += [fine.shape[0], fine.shape[1], layout.n_tiles, int(layout.whole)]
-    steps = layout.n_tiles * (oh // 16) * (ow // 16)
-    launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments)
-    return out, layout
+    (oh, ow), (qh, qw) = layout.at(2), layout.at(4)
+    edges = torch.empty(t, oh, ow, 64, dtype=torch.float16, device=device)
+    pooled = torch.empty(t, qh, qw, 64, dtype=torch.float16, device=device)
+    padded = torch.empty(t, qh + 2, qw + 2, 64, dtype=torch.float16, device=device) if p else pooled
+    arguments: list[Argument] = [fine, coarse, weights.stem, weights.stem_bias, edges, pooled, padded, layout.tiles]
+    arguments += [layout.rows, layout.columns, oh, ow, *fine.shape[:2], t, p, int(layout.whole)]
+    steps = t * (oh // 16) * (ow // 16)
+    launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments, shared=STEM_SHARED)
+    pool_border(edges, pooled, padded, layout)
+    return pooled, padded, layout
 
 
-def pool_pad(x: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Max pooling to stride 4: [T, 2q, 2q, C] -> [T, q, q, C] and the same padded."""
-    (qh, qw), c, p, t = layout.at(4), x.shape[-1], layout.pad, layout.n_tiles
-    pooled = x.new_empty(t, qh, qw, c)
-    padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c) if p else pooled
+def pool_border(edges: Tensor, pooled: Tensor, padded: Tensor, layout: Layout) -> None:
+    """Finish the stem's pooling: edges [T, 2q, 2q, C], pooled [T, q, q, C] and padded [T, q+2, q+2, C], see glue.cu."""
+    t, qh, qw, c = pooled.shape
+    p = layout.pad
     halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
-    border = blocks_for(t * ((qh + qw) // 2 - 1), c)
-    inner = blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
-    arguments: list[Argument] = [x, pooled, padded, layout.near, t, halo, border, qh, qw, c, p]
-    defines = fixed_tile((qh, qw), c, p)
-    launch("glue.cu", "pool_pad", (halo + border + inner, 1), THREADS, arguments, defines=defines)
-    return pooled, padded
+    border = blocks_for(t * (qh // 8 * qw + (qh - qh // 8) * (qw // 8)), c)
+    arguments: list[Argument] = [edges, pooled, padded, layout.near, t, halo, qh, qw, c, p]
+    launch("glue.cu", "pool_border", (halo + border, 1), THREADS, arguments, defines=fixed_tile((qh, qw), c, p))
 
 
 def features(

@@ -26,8 +26,8 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     Returns:
         half [H/4, W/4, padded classes] over the whole network input.
     """
-    x, layout = glue.stem(frame, norm, weights, layout)
-    x, skips = encode(x, weights, layout)
+    x, padded, layout = glue.stem(frame, norm, weights, layout)
+    x, skips = encode(x, padded, weights, layout)
     steps = list(zip(weights.upsample, reversed(skips), strict=True))
     added = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)
@@ -68,16 +68,16 @@ def aside(x: Tensor, matrix: Tensor) -> Callable[[], Tensor]:
     return wait
 
 
-def encode(x: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, list[Tensor]]:
     """The encoder after its stem.
 
     Args:
-        x: [T, q, q, 64] at stride 2.
+        x: [T, q, q, 64] at stride 4.
+        padded: the same padded.
 
     Returns:
         What each decoder step and the pyramid take: relu(norm(features)), at stride 32 and at strides 4, 8 and 16.
     """
-    x, padded = glue.pool_pad(x, layout)
     if not weights.levels[0][0].convs[0].padding:
         padded = x
     norms = [step.skip_norm for step in reversed(weights.upsample)]

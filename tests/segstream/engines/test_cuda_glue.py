@@ -20,9 +20,10 @@ from segstream import blocks as twin
 from segstream.blocks import Grid
 from segstream.blocks.tiles import enlarge
 from segstream.engines import cuda_glue as glue
-from segstream.engines.cuda_weights import Norm
+from segstream.engines.cuda_weights import Norm, pack
 from segstream.kernels import launcher
 from segstream.kernels.ops import grid_tables
+from segstream.models.swiftnet import SwiftNet
 
 HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
 SHARES = (0.0, 0.4, 1.0)
@@ -122,13 +123,43 @@ def test_what_lies_around_a_tile(device: torch.device, share: float) -> None:
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("q", [8, 16])
-def test_pool_and_pad(device: torch.device, share: float, q: int) -> None:
-    grid = make_grid(share)
+def test_pool_border(device: torch.device, share: float, q: int) -> None:
+    """From what the stem leaves: pooled within 16x16 pixels, of which the last two rows and columns are kept."""
+    grid, n = make_grid(share), q // 8
     x = random(grid.n_tiles, 64, 2 * q, 2 * q).relu()
-    pooled, padded = glue.pool_pad(x.permute(0, 2, 3, 1).contiguous().to(device), layout_of(grid, 4 * q, device))
+    steps = x.float().view(-1, n, 16, n, 16).transpose(2, 3).reshape(-1, 1, 16, 16)
+    pooled = F.max_pool2d(steps, 3, 2, 1).view(-1, 64, n, n, 8, 8).transpose(3, 4).reshape(-1, 64, q, q)
+    kept = (torch.arange(2 * q) % 16 >= 14).expand(2 * q, -1)
+    edges = torch.where(kept | kept.t(), x, 999)
+    rows = [t.half().permute(0, 2, 3, 1).contiguous().to(device) for t in (edges, pooled, F.pad(pooled, (1, 1, 1, 1)))]
+    glue.pool_border(rows[0], rows[1], rows[2], layout_of(grid, 4 * q, device))
     expected = F.max_pool2d(twin.pad(x.float(), grid, 1), 3, 2)
-    same(pooled, expected)
-    same(padded, twin.pad(expected, grid, 1))
+    same(rows[1], expected)
+    same(rows[2], twin.pad(expected, grid, 1))
+
+
+@pytest.mark.parametrize("share", [None, *SHARES])
+@pytest.mark.parametrize("side", [32, 64])
+def test_stem(device: torch.device, share: float | None, side: int) -> None:
+    """Frame to pooled stem, the whole picture as one tile (None) included, against the plain stem in float32."""
+    torch.manual_seed(0)
+    network = SwiftNet("resnet18", 19).eval()
+    encoder, rows, columns = network.encoder, 6 * side, 8 * side
+    frame = torch.randint(0, 256, (rows, columns, 3), dtype=torch.uint8)
+    x = (frame.permute(2, 0, 1)[None].float() - 128) / 64
+    grid = None if share is None else make_grid(share)
+    with torch.inference_mode():
+        if grid is None:
+            layout = glue.dense_layout((rows, columns), device)
+            expected = F.max_pool2d(encoder.bn1(F.conv2d(x, encoder.conv1.weight, None, 2, 3)).relu(), 3, 2, 1)
+        else:
+            layout = layout_of(grid, side, device)
+            features = encoder.bn1(F.conv2d(twin.sample(x, grid, halo=3), encoder.conv1.weight, None, 2)).relu()
+            expected = F.max_pool2d(twin.pad(features, grid, 1), 3, 2)
+        norm = torch.tensor([128.0] * 3 + [1 / 64] * 3, device=device)
+        pooled, padded, _ = glue.stem(frame.to(device), norm, pack(network, device), layout)
+    for got, wanted in ((pooled, expected), (padded, twin.pad(expected, grid, 1) if grid else expected)):
+        torch.testing.assert_close(got.permute(0, 3, 1, 2).cpu().float(), wanted, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("share", SHARES)

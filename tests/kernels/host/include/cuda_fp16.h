@@ -48,3 +48,10 @@ struct __half {
 };
 inline float __half2float(__half x) { return (float)x.value; }
 inline __half __float2half_rn(float x) { return __half{(_Float16)x}; }
+
+struct __half2 {
+  __half x, y;
+};
+inline __half2 __hmax2(__half2 a, __half2 b) {
+  return __half2{a.x.value > b.x.value ? a.x : b.x, a.y.value > b.y.value ? a.y : b.y};
+}

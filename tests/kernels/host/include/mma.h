@@ -14,7 +14,16 @@ inline bool leads() { return threadIdx.x % 32 == 0; }
 
 template <typename Use, int M, int N, int K, typename T, typename Layout = void>
 struct fragment {
-  float at[16][16];
+  static constexpr int num_elements = 256;
+  union {
+    float at[16][16];
+    T x[256];
+  };
+};
+template <int M, int N, int K>
+struct fragment<accumulator, M, N, K, __half, void> {
+  static constexpr int num_elements = 256;
+  __half x[256];
 };
 
 template <typename Use, typename T, typename Layout>
@@ -47,5 +56,17 @@ inline void store_matrix_sync(float* to, const F& f, unsigned ld, layout_t) {
   if (!leads()) return;
   for (int i = 0; i < 16; i++)
     for (int j = 0; j < 16; j++) to[i * ld + j] = f.at[i][j];
+}
+
+inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float>& f, const float* from, unsigned ld, layout_t) {
+  if (!leads()) return;
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 16; j++) f.at[i][j] = from[i * ld + j];
+}
+
+inline void store_matrix_sync(__half* to, const fragment<accumulator, 16, 16, 16, __half>& f, unsigned ld, layout_t) {
+  if (!leads()) return;
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 16; j++) to[i * ld + j] = f.x[i * 16 + j];
 }
 }  // namespace nvcuda::wmma
