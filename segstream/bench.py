@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import tempfile
@@ -77,19 +78,22 @@ def run_bench(
     whole = (math.ceil(wide / side) * side, math.ceil(tall / side) * side)
     report = progress or (lambda what, done, total: None)
     if kind_of(device) == "cuda":
-        from segstream.engines.cuda_bench import rows as cuda_rows  # type: ignore[import-not-found,unused-ignore]
+        from segstream.engines import cuda_bench
 
-        rows = list(cuda_rows(loaded, whole, side, shares, rounds, device, report))
-        notes: list[str] = []
+        rows, notes = cuda_bench.rows(loaded, whole, side, shares, rounds, device, report)
+        below = cuda_bench.versions()
     else:
         rows, notes = cpu_rows(loaded, whole, side, shares, rounds, device, report)
-    if pipeline:
+        below = {}
+    if pipeline and importlib.util.find_spec("av") is None:
+        notes.append("PyAV is not installed, so the pipeline was not timed; install it with `pip install av`")
+    elif pipeline:
         rows.append(pipeline_row(loaded, whole, side, device, report))
     return BenchReport(
         model=loaded.spec.name,
         device=device_name(device),
         size=whole,
-        versions=versions(["segstream", "torch", *sorted({r.engine for r in rows if r.engine != "torch"})]),
+        versions=versions(["segstream", "torch", *sorted({r.engine for r in rows if r.engine != "torch"})]) | below,
         rows=tuple(rows),
         notes=tuple(notes),
     )

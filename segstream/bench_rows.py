@@ -81,7 +81,7 @@ class BenchReport:
                 row.name,
                 row.engine,
                 shown(row.high_share, "{:.0%}"),
-                f"{row.ms:.1f}",
+                f"{row.ms:.3f}" if row.ms < 10 else f"{row.ms:.1f}",
                 f"{row.fps:.1f}",
                 shown(row.gmacs, "{:.1f}"),
                 shown(row.peak_mb, "{:.0f}"),

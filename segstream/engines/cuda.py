@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segstream.engines.base import Choice, EngineOutput
 from segstream.engines.cuda_graphs import SLOTS, FrameGraphs, Slot, bucket
-from segstream.engines.cuda_policy import frame_norm
+from segstream.engines.cuda_policy import frame_norm, policy_step
 from segstream.engines.cuda_weights import pack, pack_policy, supports
 from segstream.engines.torch_engine import TorchEngine
 from segstream.errors import EngineError
 from segstream.geometry import Geometry, scale_image, to_input
-from segstream.kernels import launcher
+from segstream.kernels import copies, launcher
 from segstream.models.files import Model
 from segstream.policies import score
 
 GEOMETRIES = 3  # frame sizes whose graphs are kept
+PART = 1 << 21  # bytes of a frame that are uploaded while the next ones are copied
+HOST_POLICIES = ("random", "high", "low")  # whose scores the host knows
 
 
 def problem() -> str | None:
@@ -57,16 +58,33 @@ def one_sentence(geometry: Geometry) -> Iterator[None]:
         ) from error
 
 
+def page_locked(height: int, width: int) -> NDArray[np.uint8]:
+    """An array uint8 [H, W, 3] for a frame that the GPU reads as it lies, without a copy on the host first.
+
+    Raises:
+        EngineError: if there is no GPU, or the system has no such memory left.
+    """
+    reason = problem()
+    if reason:
+        raise EngineError(f"Page-locked memory needs a GPU: {reason}; or use an ordinary array.")
+    try:
+        return torch.empty(height, width, 3, dtype=torch.uint8, pin_memory=True).numpy()
+    except RuntimeError as error:
+        raise EngineError(
+            f"The system gives no page-locked memory for a frame of {width}x{height} pixels; use an ordinary array."
+        ) from error
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A frame under way: what `collect` needs."""
+    """A frame under way: what `collect` needs, and what the GPU still reads."""
 
-    graphs: FrameGraphs
     slot: Slot
-    labels: Tensor  # pinned uint8 [H, W]
-    high: Tensor  # pinned uint8 [GH, GW]
+    source: NDArray[np.uint8]
+    n_high: int
+    labels: NDArray[np.uint8]  # page-locked [H, W]
     geometry: Geometry
-    done: bool = field(default=False)
+    output: EngineOutput | None = None  # once it is finished
 
 
 class CudaEngine:
@@ -103,13 +121,12 @@ class CudaEngine:
         with torch.cuda.device(self.device):
             self.stream = launcher.new_stream(index)
             self.policy_stream = launcher.new_stream(index)
-            self.upload = torch.cuda.Stream(self.device)
-            self.download = torch.cuda.Stream(self.device)
+            self.upload_stream = launcher.new_stream(index)
+            self.download_stream = launcher.new_stream(index)
             self.weights = pack(model.network, self.device)
             self.policy = None if model.policy_net is None else pack_policy(model.policy_net, self.device)
             self.norm = frame_norm(self.spec.mean, self.spec.std, self.device)
             torch.cuda.synchronize(self.device)
-        self.turn = 0
         self.under_way: list[Pending] = []
 
     def infer(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> EngineOutput:
@@ -132,96 +149,143 @@ class CudaEngine:
         return self.graphs[geometry]
 
     def submit(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> Pending:
-        """Start a frame. At most two may be under way; the oldest is finished first where a third is started."""
+        """Start a frame. At most two may be under way; the oldest is finished first where a third is started.
+
+        An image in page-locked memory (see `page_locked`) must not be changed before the frame is collected.
+        """
         while len(self.under_way) >= SLOTS:
             self._finish(self.under_way[0])
         with one_sentence(geometry), torch.cuda.device(self.device), torch.inference_mode():
-            graphs = self.frame_graphs(geometry)
-            slot = graphs.slots[self.turn]
-            self.turn = (self.turn + 1) % SLOTS
-            self._upload(slot, image, geometry)
-            count = self._choose(graphs, slot, image, geometry, choice)
-            allowed = int(choice.budget * graphs.total + 1e-6)
-            pending = self._launch(graphs, slot, bucket(count, graphs.total, allowed), geometry)
+            before = torch.cuda.current_stream(self.device)
+            try:  # setting streams one after the other takes less time than a `with` for each
+                pending = self._start(image, geometry, choice)
+            finally:
+                torch.cuda.set_stream(before)
         self.under_way.append(pending)
         return pending
 
-    def _upload(self, slot: Slot, image: NDArray[np.uint8], geometry: Geometry) -> None:
-        scaled = np.ascontiguousarray(scale_image(image, geometry))
-        if scaled.flags.writeable:
-            slot.pinned_frame.copy_(torch.from_numpy(scaled))  # by several threads
+    def _start(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> Pending:
+        """Start a frame; leaves another stream of torch's current."""
+        graphs = self.frame_graphs(geometry)
+        slot = next(slot for slot in graphs.slots if all(slot is not pending.slot for pending in self.under_way))
+        allowed = int(choice.budget * graphs.total + 1e-6)
+        slot.host_limits[:] = choice.threshold, allowed
+        source = np.ascontiguousarray(scale_image(image, geometry))
+        step = policy_step(geometry)
+        if choice.policy == "learned" and geometry.content[0] % step == 0:
+            source = self._upload(graphs, slot, source, step)
         else:
-            np.copyto(slot.pinned_frame.numpy(), scaled)
-        with torch.cuda.stream(self.upload):
-            slot.events[0].record()
-            slot.frame.copy_(slot.pinned_frame, non_blocking=True)
-            slot.events[1].record()
+            source = self._upload(graphs, slot, source)
+            self._start_policy(graphs, slot, image, choice)
+        n_high = bucket(self._count(slot, choice, allowed), graphs.total, allowed)
+        return Pending(slot, source, n_high, self._launch(graphs, slot, n_high), geometry)
 
-    def _choose(
-        self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], geometry: Geometry, choice: Choice
-    ) -> int:
-        """Run the policy and wait for its count of high blocks: the one thing the host has to know."""
+    def _upload(
+        self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], step: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Bring a frame to the GPU, each part while the next is copied to page-locked memory.
+
+        With `step` the rows that the learned policy looks at go first, and it runs while the others follow.
+
+        Args:
+            image: uint8 [h, w, 3], contiguous.
+            step: every which row the policy looks at; the height is a multiple of it.
+
+        Returns:
+            The page-locked array that the GPU reads.
+        """
+        height, width, channels = image.shape
+        group, skipped = (1, 0) if step is None else (step, 1)  # rows of a group, and how many of them went first
+        shape = (height // group, group, width * channels)
+        given = torch.from_numpy(image) if image.flags.writeable else None
+        locked = given is not None and given.is_pinned()
+        source = image if locked else slot.host_frame
+        target = slot.pinned_frame.view(shape)
+
+        def copy(first: int, last: int, begin: int, end: int) -> None:
+            """Rows `begin` to `end` of the groups `first` to `last`."""
+            if given is None:
+                slot.host_frame.reshape(shape)[first:last, begin:end] = image.reshape(shape)[first:last, begin:end]
+            elif not locked:  # by several threads
+                target[first:last, begin:end].copy_(given.view(shape)[first:last, begin:end])
+
+        slot.started.record(self.policy_stream)
+        if step is not None:
+            copy(0, shape[0], 0, 1)
+            copies.upload_rows(slot.frame, source, step, self.policy_stream)
+            self._replay_policy(graphs, slot, "learned")
+        part = shape[0] if locked else max(1, PART // (group * width * channels))
+        for first in range(0, shape[0], part):
+            last = min(first + part, shape[0])
+            copy(first, last, skipped, group)
+            copies.upload(
+                slot.frame[first * group : last * group], source[first * group : last * group], self.upload_stream
+            )
+        slot.uploaded.record(self.upload_stream)
+        return source
+
+    def _start_policy(self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], choice: Choice) -> None:
+        """Start a policy on a frame that is on the GPU as a whole, or on scores from the host."""
         if choice.policy in ("high", "low"):
-            slot.pinned_scores.fill_(float(choice.policy == "high"))
+            slot.host_scores.fill(float(choice.policy == "high"))
         elif choice.policy == "random":
-            x = to_input(image, geometry, self.spec.mean, self.spec.std)
-            slot.pinned_scores.copy_(score("random", x, geometry.block, seed=choice.seed)[0])
-        slot.pinned_limits[0] = choice.threshold
-        slot.pinned_limits[1] = float(int(choice.budget * graphs.total + 1e-6))
-        graph = graphs.policy_graph(slot, choice.policy)
-        with torch.cuda.stream(self.policy_stream):
-            self.policy_stream.wait_event(slot.events[1])
-            if choice.policy not in ("learned", "heuristic"):
-                slot.scores.copy_(slot.pinned_scores, non_blocking=True)
-            graph.replay()
-            slot.events[2].record()
-        slot.events[2].synchronize()
-        return int(slot.pinned_count)
+            x = to_input(image, graphs.geometry, self.spec.mean, self.spec.std)
+            slot.host_scores[:] = score("random", x, graphs.geometry.block, seed=choice.seed)[0].numpy()
+        else:
+            self.policy_stream.wait_event(slot.uploaded)
+        self._replay_policy(graphs, slot, choice.policy)
 
-    def _launch(self, graphs: FrameGraphs, slot: Slot, n_high: int, geometry: Geometry) -> Pending:
-        graph = graphs.frame_graph(n_high)
-        labels = torch.empty(geometry.frame, dtype=torch.uint8, pin_memory=True)
-        high = torch.empty(geometry.rows, geometry.columns, dtype=torch.uint8, pin_memory=True)
-        with torch.cuda.stream(self.stream):
-            self.stream.wait_event(slot.events[2])
-            graphs.frame.copy_(slot.frame)
-            graphs.rank.copy_(slot.rank)
-            slot.events[3].record()
-            graph.replay()
-            slot.labels.copy_(graphs.labels)
-            slot.high.copy_(graphs.high)
-            slot.events[4].record()
-        with torch.cuda.stream(self.download):
-            self.download.wait_event(slot.events[4])
-            labels.copy_(slot.labels, non_blocking=True)
-            high.copy_(slot.high, non_blocking=True)
-            slot.events[5].record()
-        return Pending(graphs, slot, labels, high, geometry)
+    def _replay_policy(self, graphs: FrameGraphs, slot: Slot, policy: str) -> None:
+        graph = graphs.policy_graph(slot, policy)
+        slot.choosing.record(self.policy_stream)
+        torch.cuda.set_stream(self.policy_stream)
+        graph.replay()
+        slot.chosen.record(self.policy_stream)
 
-    def _finish(self, pending: Pending) -> None:
-        if not pending.done:
-            with one_sentence(pending.geometry):
-                pending.slot.events[5].synchronize()
-            pending.done = True
-        if pending in self.under_way:
+    def _count(self, slot: Slot, choice: Choice, allowed: int) -> int:
+        """How many blocks the policy wants high: the one thing of the GPU's that the host has to know."""
+        if choice.policy in HOST_POLICIES:
+            return min(int((slot.host_scores > slot.host_limits[0]).sum()), allowed)
+        slot.chosen.synchronize()
+        return int(slot.host_choice[0])
+
+    def _launch(self, graphs: FrameGraphs, slot: Slot, n_high: int) -> NDArray[np.uint8]:
+        """Start the network, and then the copy of the class map to the page-locked array that is returned."""
+        graph = graphs.frame_graph(slot, n_high)
+        self.stream.wait_event(slot.uploaded)
+        self.stream.wait_event(slot.chosen)
+        slot.running.record(self.stream)
+        torch.cuda.set_stream(self.stream)
+        graph.replay()
+        slot.ran.record(self.stream)
+        labels = torch.empty(graphs.geometry.frame, dtype=torch.uint8, pin_memory=True).numpy()  # while the GPU works
+        self.download_stream.wait_event(slot.ran)
+        copies.download(labels, slot.labels, self.download_stream)
+        slot.back.record(self.download_stream)
+        return labels
+
+    def _finish(self, pending: Pending) -> EngineOutput:
+        if pending.output is None:
+            slot, geometry = pending.slot, pending.geometry
+            with one_sentence(geometry):
+                slot.back.synchronize()
+                timings = {
+                    "prepare": slot.started.elapsed_time(slot.uploaded),
+                    "policy": slot.choosing.elapsed_time(slot.chosen),
+                    "network": slot.running.elapsed_time(slot.ran),
+                    "labels": slot.ran.elapsed_time(slot.back),
+                }
+            blocks = (slot.host_choice[1:] < pending.n_high).reshape(geometry.rows, geometry.columns)
+            pending.output = EngineOutput(pending.labels, blocks, geometry, timings)
             self.under_way.remove(pending)
+        return pending.output
 
     def collect(self, pending: Pending) -> EngineOutput:
-        """Wait for a frame. Its arrays are pinned memory that belongs to the output alone."""
-        self._finish(pending)
-        start, uploaded, chosen, ready, ran, back = pending.slot.events
-        timings = {
-            "prepare": start.elapsed_time(uploaded),
-            "policy": uploaded.elapsed_time(chosen),
-            "network": ready.elapsed_time(ran),
-            "labels": ran.elapsed_time(back),
-        }
-        return EngineOutput(
-            labels=pending.labels.numpy(),
-            blocks=pending.high.numpy().astype(bool),
-            geometry=pending.geometry,
-            timings=timings,
-        )
+        """Wait for a frame. Its class map is page-locked memory that belongs to the output alone.
+
+        Timings are the GPU's; "policy" runs while the rest of the frame is brought over ("prepare").
+        """
+        return self._finish(pending)
 
     def close(self) -> None:
         """Give back graphs and buffers."""

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segstream.bench_rows import BenchRow
 from segstream.engines.base import Choice
-from segstream.engines.cuda import CudaEngine
+from segstream.engines.cuda import CudaEngine, page_locked
 from segstream.engines.cuda_graphs import FrameGraphs, capture
 from segstream.flops import Costs, measure
 from segstream.geometry import Geometry, fit, to_input
@@ -35,8 +35,8 @@ def rows(
     rounds: int,
     device: str,
     progress: Progress,
-) -> list[BenchRow]:
-    """Rows of `segstream bench` on a GPU: medians over CUDA events, all rows taking turns in one run.
+) -> tuple[list[BenchRow], list[str]]:
+    """Rows of `segstream bench` on a GPU, and notes: medians over CUDA events, all rows taking turns in one run.
 
     A network row is from the frame on the device (for torch, the normalised image in half precision) to logits at
     stride 4, for given blocks. A "whole frame" row is from the frame in host memory to the class map in host memory,
@@ -59,7 +59,7 @@ def rows(
     total = geometry.rows * geometry.columns
     with torch.cuda.device(engine.device), torch.inference_mode():
         progress("compiling the dense network", 0, 1)
-        entries = dense_runners(model, image, geometry, engine)
+        entries, notes = dense_runners(model, image, geometry, engine)
         dense = len(entries)
         graphs = engine.frame_graphs(geometry)
         for share in shares:
@@ -77,14 +77,30 @@ def rows(
         for share in shares:
             found += whole_frames(engine, model, np.asarray(image), geometry, share, costs, taken[fastest])
     engine.close()
+    return found, notes
+
+
+def versions() -> dict[str, str]:
+    """Versions of what runs below torch."""
+    found = {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
+    try:
+        import pycuda
+
+        found["PyCUDA"] = pycuda.VERSION_TEXT
+    except (ImportError, AttributeError):
+        pass
     return found
 
 
 Entry = tuple[str, str, Runner, int | None, float | None]
 
 
-def dense_runners(model: Model, image: np.ndarray, geometry: Geometry, engine: CudaEngine) -> list[Entry]:
-    """The dense network in half precision, channels last, batch norms folded where a convolution comes before them."""
+def dense_runners(
+    model: Model, image: np.ndarray, geometry: Geometry, engine: CudaEngine
+) -> tuple[list[Entry], list[str]]:
+    """The dense network in half precision, channels last, batch norms folded where a convolution comes before them;
+    and notes on what was left out.
+    """
     network = folded(model.network).to(engine.device).half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = to_input(image, geometry, model.spec.mean, model.spec.std).to(engine.device).half()
     x = x.contiguous(memory_format=torch.channels_last)
@@ -93,14 +109,30 @@ def dense_runners(model: Model, image: np.ndarray, geometry: Geometry, engine: C
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
             network(x)
 
-    found: list[Entry] = [("dense, torch eager, channels last", "torch", eager, None, None)]
+    peak = peak_mb(eager, engine)
+    found: list[Entry] = [("dense, torch eager, channels last", "torch", eager, None, peak)]
     try:
         compiled = torch.compile(network, dynamic=False)
         graph = capture(engine.stream, torch.cuda.graph_pool_handle(), lambda: compiled(x))
-        found.append(("dense, torch.compile and CUDA graph", "torch.compile", graph.replay, None, None))
+        peak = peak_mb(lambda: compiled(x), engine)
+        found.append(("dense, torch.compile and CUDA graph", "torch.compile", graph.replay, None, peak))
     except Exception as error:  # a compiler that is not there must not keep the other rows from being timed
-        print(f"torch.compile left out: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    return found
+        why = (str(error).splitlines() or [""])[0]
+        return found, [f"torch.compile failed and was not timed ({type(error).__name__}: {why})"]
+    return found, []
+
+
+def peak_mb(body: Runner, engine: CudaEngine) -> float:
+    """The megabytes that one run allocates at its peak, beside weights and inputs."""
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
+    with flags, torch.cuda.stream(engine.stream):
+        body()  # what the library allocates to find its fastest kernels does not count
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        body()
+        torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def folded(network: nn.Module) -> nn.Module:
@@ -120,17 +152,18 @@ def folded(network: nn.Module) -> nn.Module:
 
 def network_runner(engine: CudaEngine, graphs: FrameGraphs, n_high: int) -> tuple[Runner, float]:
     """A graph of the network with randomly placed high blocks, and the megabytes it takes."""
+    slot = graphs.slots[0]
     order = torch.randperm(graphs.total, generator=torch.Generator().manual_seed(0)).to(torch.int32)
-    graphs.rank.copy_(order)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    graph = capture(engine.stream, torch.cuda.graph_pool_handle(), lambda: keep(graphs, n_high))
-    return graph.replay, (torch.cuda.max_memory_allocated() - before) / 1e6
 
+    def body() -> None:
+        graphs.logits = graphs.network(slot, n_high)
 
-def keep(graphs: FrameGraphs, n_high: int) -> None:
-    graphs.logits = graphs.network(n_high)
+    with torch.inference_mode():
+        slot.rank.copy_(order)
+        torch.cuda.synchronize()
+        graph = capture(engine.stream, torch.cuda.graph_pool_handle(), body)
+        graphs.logits = None
+        return graph.replay, peak_mb(body, engine)
 
 
 def take_turns(runners: list[Runner], engine: CudaEngine, rounds: int, progress: Progress) -> list[list[float]]:
@@ -163,16 +196,14 @@ def whole_frames(
     dense_ms: float,
 ) -> list[BenchRow]:
     """From frames in host memory to class maps in host memory, at most `share` of the blocks high: the time one takes
-    by itself, and the time each takes where two are under way.
+    by itself, from ordinary and from page-locked memory, and the time each takes where two are under way.
     """
     policy = "learned" if model.policy_net is not None else "heuristic"
     choice = Choice(policy, 0.0, share)
-    taken = []
-    for turn in range(60):
-        started = time.perf_counter()
-        output = engine.infer(image, geometry, choice)
-        if turn >= 10:
-            taken.append(1e3 * (time.perf_counter() - started))
+    locked = page_locked(*image.shape[:2])
+    locked[:] = image
+    ordinary, n_high = alone(engine, image, geometry, choice)
+    direct, _ = alone(engine, locked, geometry, choice)
     count = 100
     pending = engine.submit(image, geometry, choice)
     started = time.perf_counter()
@@ -182,14 +213,26 @@ def whole_frames(
         pending = following
     in_turn = 1e3 * (time.perf_counter() - started) / count
     engine.collect(pending)
-    n_high, total = int(output.blocks.sum()), output.blocks.size
+    total = geometry.rows * geometry.columns
     return [
         make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, policy)
         for name, ms in (
-            (f"SegBlocks, whole frame, {policy} policy", median(taken)),
+            (f"SegBlocks, whole frame, {policy} policy", ordinary),
+            (f"SegBlocks, whole frame in page-locked memory, {policy} policy", direct),
             (f"SegBlocks, whole frames, two under way, {policy} policy", in_turn),
         )
     ]
+
+
+def alone(engine: CudaEngine, image: np.ndarray, geometry: Geometry, choice: Choice) -> tuple[float, int]:
+    """Median milliseconds of a frame by itself, and its high blocks."""
+    taken = []
+    for turn in range(60):
+        started = time.perf_counter()
+        output = engine.infer(image, geometry, choice)
+        if turn >= 10:
+            taken.append(1e3 * (time.perf_counter() - started))
+    return median(taken), int(output.blocks.sum())
 
 
 def make_row(

@@ -39,28 +39,31 @@ def capture(stream: torch.cuda.ExternalStream, pool: Any, body: Callable[[], Non
 
 
 class Slot:
-    """The buffers of one frame under way, beside the network's own."""
+    """The buffers and graphs of one frame under way."""
 
     def __init__(self, geometry: Geometry, device: torch.device) -> None:
         height, width = geometry.content
-        shape = (geometry.rows, geometry.columns)
+        shape, total = (geometry.rows, geometry.columns), geometry.rows * geometry.columns
         self.pinned_frame = torch.empty(height, width, 3, dtype=torch.uint8, pin_memory=True)
-        self.pinned_scores = torch.empty(shape, dtype=torch.float32, pin_memory=True)
-        self.pinned_limits = torch.empty(2, dtype=torch.float32, pin_memory=True)
-        self.pinned_count = torch.empty(1, dtype=torch.int32, pin_memory=True)
-        self.frame = torch.empty(height, width, 3, dtype=torch.uint8, device=device)
-        self.scores = torch.empty(shape, dtype=torch.float32, device=device)
-        self.limits = torch.empty(2, dtype=torch.float32, device=device)
-        self.rank = torch.empty(geometry.rows * geometry.columns, dtype=torch.int32, device=device)
-        self.count = torch.empty(1, dtype=torch.int32, device=device)
+        self.pinned_scores = torch.zeros(shape, dtype=torch.float32, pin_memory=True)
+        self.pinned_limits = torch.zeros(2, dtype=torch.float32, pin_memory=True)  # threshold, blocks that may be high
+        self.pinned_choice = torch.zeros(1 + total, dtype=torch.int32, pin_memory=True)  # count, then ranks
+        self.host_frame, self.host_scores = self.pinned_frame.numpy(), self.pinned_scores.numpy()
+        self.host_limits, self.host_choice = self.pinned_limits.numpy(), self.pinned_choice.numpy()
+        self.frame = torch.zeros(height, width, 3, dtype=torch.uint8, device=device)
+        self.scores = torch.zeros(shape, dtype=torch.float32, device=device)
+        self.choice = torch.arange(-1, total, dtype=torch.int32, device=device)
+        self.count, self.rank = self.choice[:1], self.choice[1:]
         self.labels = torch.empty(geometry.frame, dtype=torch.uint8, device=device)
-        self.high = torch.empty(shape, dtype=torch.uint8, device=device)
-        self.events = [torch.cuda.Event(enable_timing=True) for _ in range(6)]
-        self.graphs: dict[str, torch.cuda.CUDAGraph] = {}
+        self.started, self.uploaded, self.choosing, self.chosen, self.running, self.ran, self.back = (
+            torch.cuda.Event(enable_timing=True) for _ in range(7)
+        )
+        self.policies: dict[str, torch.cuda.CUDAGraph] = {}
+        self.networks: dict[int, torch.cuda.CUDAGraph] = {}
 
 
 class FrameGraphs:
-    """Buffers and graphs of one geometry."""
+    """Buffers and graphs of one geometry. Each slot has graphs of its own, so that nothing is copied on the GPU."""
 
     def __init__(
         self,
@@ -78,18 +81,13 @@ class FrameGraphs:
         device = norm.device
         self.total = geometry.rows * geometry.columns
         self.slots = [Slot(geometry, device) for _ in range(SLOTS)]
-        height, width = geometry.content
-        self.frame = torch.zeros(height, width, 3, dtype=torch.uint8, device=device)
-        self.rank = torch.arange(self.total, dtype=torch.int32, device=device)
         self.high = torch.empty(geometry.rows, geometry.columns, dtype=torch.uint8, device=device)
-        self.labels = torch.empty(geometry.frame, dtype=torch.uint8, device=device)
         self.blocks = torch.empty(1, geometry.rows, geometry.columns, dtype=torch.int32, device=device)
         self.tiles = torch.empty(4 * self.total, dtype=torch.int32, device=device)
         self.dense = glue.dense_layout(geometry.network, device)
         self.logits: Tensor | None = None
         self.pool = torch.cuda.graph_pool_handle()
         self.policy_pool = torch.cuda.graph_pool_handle()
-        self.buckets: dict[int, torch.cuda.CUDAGraph] = {}
 
     def layout(self, n_high: int) -> Layout:
         """Where the tiles lie with so many high blocks; all high is the dense network, which seamless tiles equal."""
@@ -108,37 +106,39 @@ class FrameGraphs:
             whole=False,
         )
 
-    def network(self, n_high: int) -> Tensor:
-        """From frame and ranks to logits half [H/4, W/4, padded classes]."""
-        rank_map(self.rank, self.high, self.blocks, self.tiles, n_high)
-        return run(self.frame, self.norm, self.weights, self.layout(n_high))
+    def network(self, slot: Slot, n_high: int) -> Tensor:
+        """From a slot's frame and ranks to logits half [H/4, W/4, padded classes]."""
+        rank_map(slot.rank, self.high, self.blocks, self.tiles, n_high)
+        return run(slot.frame, self.norm, self.weights, self.layout(n_high))
 
-    def whole_frame(self, n_high: int) -> None:
-        """From frame and ranks to labels and grid."""
-        logits = self.network(n_high)
-        glue.frame_labels(logits, self.labels, self.geometry.content, self.weights.n_classes)
+    def whole_frame(self, slot: Slot, n_high: int) -> None:
+        """From a slot's frame and ranks to its labels."""
+        logits = self.network(slot, n_high)
+        glue.frame_labels(logits, slot.labels, self.geometry.content, self.weights.n_classes)
 
-    def frame_graph(self, n_high: int) -> torch.cuda.CUDAGraph:
+    def frame_graph(self, slot: Slot, n_high: int) -> torch.cuda.CUDAGraph:
         """The graph of a whole frame with so many high blocks; captured at first use."""
-        if n_high not in self.buckets:
-            self.buckets[n_high] = capture(self.stream, self.pool, lambda: self.whole_frame(n_high))
-        return self.buckets[n_high]
+        if n_high not in slot.networks:
+            slot.networks[n_high] = capture(self.stream, self.pool, lambda: self.whole_frame(slot, n_high))
+        return slot.networks[n_high]
 
     def scores(self, slot: Slot, policy: str) -> Tensor:
+        """float [GH, GW], 0..1, of a slot's frame."""
         if policy == "learned" and self.policy is not None:
             return policy_scores(slot.frame, self.norm, self.policy, self.geometry)
         if policy == "heuristic":
             return heuristic_scores(slot.frame, self.norm, self.geometry)
-        return slot.scores  # put there by the host
+        slot.scores.copy_(slot.pinned_scores, non_blocking=True)  # the host's
+        return slot.scores
 
     def choose(self, slot: Slot, policy: str) -> None:
-        """From a slot's frame to ranks and count."""
-        slot.limits.copy_(slot.pinned_limits, non_blocking=True)
-        rank_blocks(self.scores(slot, policy), slot.limits, slot.rank, slot.count)
-        slot.pinned_count.copy_(slot.count, non_blocking=True)
+        """From a slot's frame to ranks and count, on the GPU and in `pinned_choice`."""
+        rank_blocks(self.scores(slot, policy), slot.pinned_limits, slot.rank, slot.count)
+        slot.pinned_choice.copy_(slot.choice, non_blocking=True)
 
     def policy_graph(self, slot: Slot, policy: str) -> torch.cuda.CUDAGraph:
+        """The graph of "learned", "heuristic" or, for scores that come from the host, any other policy."""
         key = policy if policy in ("learned", "heuristic") else "host"
-        if key not in slot.graphs:
-            slot.graphs[key] = capture(self.policy_stream, self.policy_pool, lambda: self.choose(slot, key))
-        return slot.graphs[key]
+        if key not in slot.policies:
+            slot.policies[key] = capture(self.policy_stream, self.policy_pool, lambda: self.choose(slot, key))
+        return slot.policies[key]

@@ -22,13 +22,18 @@ def frame_norm(mean: tuple[float, ...], std: tuple[float, ...], device: torch.de
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
+def policy_step(geometry: Geometry) -> int:
+    """The learned policy looks at every which row and column of the frame."""
+    return geometry.block // PIXELS_PER_BLOCK
+
+
 def policy_scores(frame: Tensor, norm: Tensor, convs: tuple[Conv, ...], geometry: Geometry) -> Tensor:
     """The learned policy: frame uint8 [h, w, 3] -> scores float [GH, GW], 0..1."""
     rows, columns = geometry.rows * PIXELS_PER_BLOCK, geometry.columns * PIXELS_PER_BLOCK
     small = torch.empty(1, rows, columns, CHANNELS, dtype=torch.float16, device=frame.device)
     grid = (-(-small.numel() // THREADS), 1)
     height, width, _ = frame.shape
-    step = geometry.block // PIXELS_PER_BLOCK
+    step = policy_step(geometry)
     launch(
         "frame.cu", "policy_input", grid, THREADS, [frame, norm, small, height, width, rows, columns, step, CHANNELS]
     )
@@ -54,7 +59,7 @@ def rank_blocks(scores: Tensor, limits: Tensor, rank: Tensor, count: Tensor) -> 
 
     Args:
         scores: float [GH, GW].
-        limits: float [2], the threshold and the most blocks that may be high.
+        limits: float [2], the threshold and the most blocks that may be high; may be page-locked host memory.
         rank: int32 [GH*GW], written: 0 for the highest score.
         count: int32 [1], written.
     """

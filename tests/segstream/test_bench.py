@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,6 +89,11 @@ def test_competitors_compute_the_same_logits() -> None:
     with torch.no_grad():
         found = onnxruntime_runner(to_onnx(model.network, x), x)()
     assert torch.allclose(torch.from_numpy(found[0]), expected.clone(), atol=1e-4)  # type: ignore[index]
+
+
+def test_the_commands_that_time_and_evaluate_do_without_pyav() -> None:
+    code = "import sys; sys.modules['av'] = None; import segstream.bench, segstream.evaluate, segstream.cli.progress"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_memory_counts_what_a_row_touches() -> None:

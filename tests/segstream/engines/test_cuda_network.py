@@ -1,7 +1,8 @@
 """The CUDA engine's network against the plain one in float32 on the same weights.
 
 Each test runs twice: on a GPU (mark cuda), and with the kernels compiled as C++ on the CPU, at a small size. Logits lie
-within 1e-2 of the reference relative to their norm: half precision through some thirty layers.
+within 1e-2 of the reference relative to their norm: half precision through some thirty layers. 99.5 % of the pixels
+get the same class, with the shipped model on real frames and with random weights on drawn pictures.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,10 +27,13 @@ from segstream.engines.torch_engine import to_labels
 from segstream.geometry import Geometry, fit, to_input
 from segstream.kernels import launcher
 from segstream.kernels.ops import grid_tables
+from segstream.models import load_model
 from segstream.models.policy_net import PolicyNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.models.swiftnet import SwiftNet
+from segstream.scenes import render
 
+EQUAL = 0.995  # of the pixels get the same class
 HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
 
 
@@ -50,10 +55,14 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cpu":
         request.getfixturevalue("host")
     else:
-        reason = launcher.problem()
-        if reason:
-            pytest.skip(reason)
+        need_gpu()
     return torch.device(request.param)
+
+
+def need_gpu() -> None:
+    reason = launcher.problem()
+    if reason:
+        pytest.skip(reason)
 
 
 def make_network(encoder: str, seamless: bool = True, classes: int = 19) -> SwiftNet:
@@ -112,17 +121,26 @@ def engine_logits(
 
 
 def compare(network: SwiftNet, image: np.ndarray, block: int, share: float | None, device: torch.device) -> None:
+    """Hold the engine's logits and labels against the network in float32 on the same grid.
+
+    Args:
+        image: uint8 [H, W, 3].
+        share: of high blocks, placed at random; None for the dense network.
+    """
     height, width = image.shape[:2]
     geometry = fit((height, width), (width, height), block, exact=True)
     grid = None if share is None else make_grid(geometry.rows, geometry.columns, share, block)
-    with torch.inference_mode():
-        expected = network(to_input(image, geometry, IMAGENET_MEAN, IMAGENET_STD), grid)
+    precise = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
+    with torch.inference_mode(), precise:
+        x = to_input(image, geometry, IMAGENET_MEAN, IMAGENET_STD).to(device)
+        placed = None if grid is None else Grid(grid.high.to(device), block)
+        expected = network.to(device)(x, placed).cpu()
         got = engine_logits(network, image, geometry, grid, device)
     error = float((got - expected).norm() / expected.norm())
-    assert error < 1e-2
     equal = (to_labels(got, geometry) == to_labels(expected, geometry)).mean()
     print(f"share {share} block {block} {width}x{height}: relative error {error:.2e}, equal labels {equal:.4%}")
-    assert equal > 0.97  # random weights leave many near ties; trained ones are held to 99.5 % on real frames
+    assert error < 1e-2
+    assert equal >= EQUAL
 
 
 @pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
@@ -143,22 +161,56 @@ def test_blocks_of_128(device: torch.device) -> None:
     compare(make_network("resnet18"), make_image(128, 256), 128, 0.5, device)
 
 
+SHIPPED = "swiftnet-rn18-camvid"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> SwiftNet:
+    return load_model(SHIPPED).network
+
+
+def real_frame(shared: Path, number: int) -> np.ndarray:
+    """A picture of CamVid's validation part, uint8 [360, 480, 3]."""
+    files = sorted((shared / "camvid" / "val").glob("*"))
+    if not files:
+        pytest.skip("CamVid is not here")
+    image = cv2.imread(str(files[number * len(files) // 10]))
+    assert image is not None
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def test_shipped_model_on_a_part_of_a_real_frame(device: torch.device, shipped: SwiftNet, shared: Path) -> None:
+    compare(shipped, np.ascontiguousarray(real_frame(shared, 2)[100:292, 100:356]), 64, 0.4, device)
+
+
+def test_shipped_model_on_a_drawn_street(device: torch.device, shipped: SwiftNet) -> None:
+    compare(shipped, render(40, 256, 128)[0], 64, 0.5, device)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("share", [None, 0.0, 0.2, 0.4, 1.0])
+@pytest.mark.parametrize(("width", "height", "block"), [(480, 360, 64), (1280, 720, 128)])
+def test_shipped_model_on_real_frames(
+    shipped: SwiftNet, shared: Path, width: int, height: int, block: int, share: float | None
+) -> None:
+    need_gpu()
+    for number in (0, 3, 6, 9) if width == 480 else (1, 7):
+        image = cv2.resize(real_frame(shared, number), (width, height), interpolation=cv2.INTER_CUBIC)
+        compare(shipped, image, block, share, torch.device("cuda"))
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
-@pytest.mark.parametrize(("height", "width", "block"), [(720, 1280, 128), (1024, 2048, 128), (360, 480, 64)])
-def test_full_sizes(share: float | None, height: int, width: int, block: int) -> None:
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
-    compare(make_network("resnet18"), make_image(height, width), block, share, torch.device("cuda"))
+def test_shipped_model_on_large_drawn_streets(shipped: SwiftNet, share: float | None) -> None:
+    need_gpu()
+    for index in (0, 500):
+        compare(shipped, render(index, 2048, 1024)[0], 128, share, torch.device("cuda"))
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("share", [None, 0.4])
 def test_resnet50(share: float | None) -> None:
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
+    need_gpu()
     compare(make_network("resnet50"), make_image(256, 384), 128, share, torch.device("cuda"))
 
 
