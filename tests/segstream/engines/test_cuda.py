@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,17 @@ def test_copies_between_host_and_gpu(engine) -> None:
     copies.upload(target[3:], source[3:], engine.stream)
     engine.stream.synchronize()
     assert np.array_equal(target[3:].cpu().numpy(), source[3:])
+
+
+@pytest.mark.cuda
+def test_another_thread_may_use_the_engine(engine) -> None:
+    geometry, choice, image = fit((256, 384), (384, 256), 64, exact=True), Choice("learned", 0.2, 0.5), picture(256, 384)
+    outputs = [engine.infer(image, geometry, choice)]
+    thread = threading.Thread(target=lambda: outputs.append(engine.infer(image, geometry, choice)))
+    thread.start()
+    thread.join()
+    assert len(outputs) == 2
+    assert np.array_equal(outputs[0].labels, outputs[1].labels)
 
 
 @pytest.mark.cuda
