@@ -31,20 +31,25 @@ __device__ inline long long padded_row(int t, int y, int x, int qh, int qw, int 
   return row_at(t, y + p, x + p, qh + 2 * p, qw + 2 * p);
 }
 
-// The value of a halo pixel, from value(tile, y, x) of the pixels of tiles; BlockPad takes means of finished values.
+// The value of a halo pixel, from value(tile, y, x, finer) of the pixels of tiles; BlockPad takes means of finished values.
+// `finer` is known when compiled: whether the pixel is one of four of a high tile that a low one sees (which all start at
+// once), and so has no finer neighbour itself.
 template <typename F>
 __device__ inline Vec halo_value(const int* near, int t, const Pixel& at, int qh, int qw, F value) {
   const int neighbour = neighbour_of(near, t, at, qh, qw);
   if (neighbour < 0) return zero_vec();
   const int y = at.y < 0 ? at.y + qh : at.y >= qh ? at.y - qh : at.y;
   const int x = at.x < 0 ? at.x + qw : at.x >= qw ? at.x - qw : at.x;
-  const int code = neighbour_row(neighbour, y, x, qh, qw), first = code >= 0 ? code : -2 - code;
-  Vec sum = zero_vec();
-#pragma unroll 1
-  for (int i = 0; i < (code >= 0 ? 1 : 4); i++) {
-    const int row = group_row(qw, first, i), other = row / (qh * qw);
-    add_scaled(sum, value(other, row / qw % qh, row % qw), code >= 0 ? 1.f : 0.25f);
+  const int code = neighbour_row(neighbour, y, x, qh, qw);
+  if (code >= 0) return value(code / (qh * qw), code / qw % qh, code % qw, false);
+  Vec four[4], sum = zero_vec();
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const int row = group_row(qw, -2 - code, i);
+    four[i] = value(row / (qh * qw), row / qw % qh, row % qw, true);
   }
+#pragma unroll
+  for (int i = 0; i < 4; i++) add_scaled(sum, four[i], 0.25f);
   return sum;
 }
 
@@ -120,11 +125,14 @@ KERNEL __launch_bounds__(256) pool_border(
     int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
   FIX_TILE;
   const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
-  const auto finished = [&](int t, int y, int x) {
+  const auto finished = [&](int t, int y, int x, bool finer) {
     Vec most = load_vec(pooled + row_at(t, y, x, qh, qw) * channels + c);
     const auto take_edge = [&](int dy, int dx) {
       const int code = near_source(near, t, 2 * y + dy, 2 * x + dx, 2 * qh, 2 * qw, ZEROS);
-      take(most, read_code(edges, code, 2 * qw, channels, c));
+      if (!finer)
+        take(most, read_code(edges, code, 2 * qw, channels, c));
+      else if (code >= 0)
+        take(most, load_vec(edges + (long long)code * channels + c));
     };
     if (y % POOLED == 0) {
 #pragma unroll
@@ -154,7 +162,7 @@ KERNEL __launch_bounds__(256) pool_border(
     const int row = i / per_row;
     y = row / (POOLED - 1) * POOLED + row % (POOLED - 1) + 1, x = i % per_row * POOLED;
   }
-  const Raw value = to_raw(finished(t, y, x));
+  const Raw value = to_raw(finished(t, y, x, false));
   store_raw(pooled + row_at(t, y, x, qh, qw) * channels + c, value);
   if (p) store_raw(padded + padded_row(t, y, x, qh, qw, p) * channels + c, value);
 }
@@ -165,7 +173,7 @@ KERNEL __launch_bounds__(256) pool_border(
 // tile and its halo are (qh/2 + 1) x (qw/2 + 1) such quads. A halo pixel that lies in a tile of the same resolution comes
 // out of its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
 // `border_blocks` with the quads on the border, then those inside.
-KERNEL __launch_bounds__(256) enlarge_add(
+KERNEL __launch_bounds__(256, 3) enlarge_add(
     const scalar* __restrict__ x,     // [T, qh/2, qw/2, C]
     const scalar* __restrict__ skip,  // [T, qh, qw, C]
     scalar* __restrict__ padded,      // [T, qh+2p, qw+2p, C]
@@ -185,15 +193,16 @@ KERNEL __launch_bounds__(256) enlarge_add(
     if (t >= n_tiles) return;
     const Pixel at = ring_pixel(item / groups % ring, qh, qw);
     if (same(neighbour_of(near, t, at, qh, qw))) return;
-    const auto sum_at = [&](int t, int y, int x_) {
+    const auto sum_at = [&](int t, int y, int x_, bool finer) {
       const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
-      Vec sum = load_vec(skip + row_at(t, y, x_, qh, qw) * channels + c);
       int codes[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) codes[i] = near_source(near, t, i & 2 ? y1 : y0, i & 1 ? x1 : x0, ch, cw, edge);
+      Vec sum = load_vec(skip + row_at(t, y, x_, qh, qw) * channels + c);
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        add_scaled(sum, read_code(x, codes[i], cw, channels, c), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
+        add_scaled(sum, finer ? load_vec(x + (long long)codes[i] * channels + c) : read_code(x, codes[i], cw, channels, c),
+                   i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
       return norm_relu(sum, load_floats(scale + c), load_floats(shift + c));
     };
     store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, sum_at));
@@ -215,11 +224,15 @@ KERNEL __launch_bounds__(256) enlarge_add(
       i -= 2 * (cw + 1);
       ky = 1 + (i >> 1), kx = i & 1 ? cw : 0;
     }
+    int codes[4];
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const int code = near_source(near, t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw, edge);
-      corners[j] = code >= 0 ? load_raw(x + (long long)code * channels + c) : to_raw(read_code(x, code, cw, channels, c));
-    }
+    for (int j = 0; j < 4; j++) codes[j] = near_source(near, t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw, edge);
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      if (codes[j] >= 0) corners[j] = load_raw(x + (long long)codes[j] * channels + c);
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      if (codes[j] < 0) corners[j] = to_raw(read_code(x, codes[j], cw, channels, c));
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       const Pixel at{2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2};
@@ -244,20 +257,29 @@ KERNEL __launch_bounds__(256) enlarge_add(
   for (int j = 0; j < 4; j++)
     if (own[j] >= 0) skips[j] = load_raw(skip + (long long)own[j] * channels + c);
   const Vec gain = load_floats(scale + c), offset = load_floats(shift + c);
+  // Between its corners a quad is interpolated in halves, two channels at once; batch norm is taken in floats.
 #pragma unroll
-  for (int i = 0; i < VEC; i++) {
-    float side[2][2];  // [row of corners][column of outputs]
+  for (int i = 0; i < VEC; i += 2) {
+    const __half2 quarter = __float2half2_rn(0.25f), minus = __float2half2_rn(-0.25f);
+    const auto pair = [&](Raw& pack) -> __half2& { return reinterpret_cast<__half2&>(pack.v[i]); };
+    __half2 side[2][2];  // [row of corners][column of outputs]
 #pragma unroll
     for (int j = 0; j < 2; j++) {
-      const float left = to_float(corners[2 * j].v[i]), right = to_float(corners[2 * j + 1].v[i]);
-      side[j][0] = 0.75f * left + 0.25f * right;
-      side[j][1] = 0.25f * left + 0.75f * right;
+      const __half2 left = pair(corners[2 * j]), right = pair(corners[2 * j + 1]), rise = __hsub2(right, left);
+      side[j][0] = __hfma2(quarter, rise, left);
+      side[j][1] = __hfma2(minus, rise, right);
     }
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const float near_row = side[j / 2][j % 2], far_row = side[1 - j / 2][j % 2];
-      const float sum = 0.75f * near_row + 0.25f * far_row + to_float(skips[j].v[i]);
-      from_float(fmaxf(sum * gain.v[i] + offset.v[i], 0.f), skips[j].v[i]);
+    for (int k = 0; k < 2; k++) {
+      const __half2 rise = __hsub2(side[1][k], side[0][k]);
+      const __half2 sums[2] = {__hadd2(__hfma2(quarter, rise, side[0][k]), pair(skips[k])),
+                               __hadd2(__hfma2(minus, rise, side[1][k]), pair(skips[2 + k]))};
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const float2 sum = __half22float2(sums[j]);
+        const float2 value{sum.x * gain.v[i] + offset.v[i], sum.y * gain.v[i + 1] + offset.v[i + 1]};
+        pair(skips[2 * j + k]) = __hmax2(__float22half2_rn(value), __float2half2_rn(0.f));
+      }
     }
   }
 #pragma unroll

@@ -8,7 +8,7 @@ using namespace nvcuda;
 constexpr int ROWS = 128;       // rows a block of threads computes
 constexpr int DEPTH = 128;      // channels of the decoder at most
 constexpr int COLUMNS = 32;     // classes a pass computes
-constexpr int A_PITCH = DEPTH + 8, B_PITCH = COLUMNS + 8, STAGE_PITCH = 20;
+constexpr int A_PITCH = DEPTH + 8, B_PITCH = COLUMNS + 8, STAGE_PITCH = COLUMNS + 8;
 
 // relu(x * scale + shift) @ weights + bias. Launch: 256 threads, blockIdx.x = group of rows, blockIdx.y = group of classes.
 KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple of 16, at most 128
@@ -22,7 +22,7 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
   __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
   const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS, groups = depth / 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  constexpr int AHEAD = 4;  // loads under way
+  constexpr int AHEAD = 8;  // loads under way
   for (int begin = threadIdx.x; begin < ROWS * groups; begin += AHEAD * blockDim.x) {
     Pack<__half, 8> packs[AHEAD];
 #pragma unroll
@@ -54,7 +54,8 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
   __syncthreads();
   wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[COLUMNS / 16];
 #pragma unroll
-  for (int n = 0; n < COLUMNS / 16; n++) wmma::fill_fragment(sums[n], 0.f);
+  for (int n = 0; n < COLUMNS / 16; n++)  // the same row sixteen times
+    wmma::load_matrix_sync(sums[n], bias + first_column + n * 16, 0, wmma::mem_row_major);
   for (int k = 0; k < depth / 16; k++) {
     wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a;
     wmma::load_matrix_sync(a, a_rows + warp * 16 * A_PITCH + k * 16, A_PITCH);
@@ -66,17 +67,21 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
     }
   }
   __syncthreads();
-  float* stage = reinterpret_cast<float*>(a_rows) + warp * 16 * STAGE_PITCH;
+  __half* stage = a_rows + warp * 16 * STAGE_PITCH;
 #pragma unroll
   for (int n = 0; n < COLUMNS / 16; n++) {
-    wmma::store_matrix_sync(stage, sums[n], STAGE_PITCH, wmma::mem_row_major);
-    __syncwarp();
-    const int row = first + warp * 16 + lane / 2, c = first_column + n * 16 + lane % 2 * 8;
-    Pack<__half, 8> pack;
-    for (int i = 0; i < 8; i++)
-      pack.v[i] = __float2half_rn(stage[lane / 2 * STAGE_PITCH + lane % 2 * 8 + i] + bias[c + i]);
-    if (row < rows) *reinterpret_cast<Pack<__half, 8>*>(out + (long long)row * columns + c) = pack;
-    __syncwarp();
+    // Fragments of sums in half and in float hold the same places.
+    wmma::fragment<wmma::accumulator, 16, 16, 16, __half> halves;
+#pragma unroll
+    for (int i = 0; i < sums[n].num_elements; i++) halves.x[i] = __float2half_rn(sums[n].x[i]);
+    wmma::store_matrix_sync(stage + n * 16, halves, STAGE_PITCH, wmma::mem_row_major);
+  }
+  __syncwarp();
+  for (int i = lane; i < 16 * COLUMNS / 8; i += 32) {
+    const int row = i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8;
+    if (first + warp * 16 + row < rows)
+      store_raw(out + (long long)(first + warp * 16 + row) * columns + first_column + c,
+                load_raw(stage + row * STAGE_PITCH + c));
   }
 }
 

@@ -1,13 +1,13 @@
 // Spatial pyramid pooling at stride 32 straight on tiles: the means of the cells, and the input of the fusing layer.
 #include "common.cuh"
 
+// Cells of a level of the pyramid; no arrays, which would lie in memory where the level is not known when compiled.
 struct Levels {
-  int rows[3], columns[3];
+  int columns0, columns1, columns2;
+  __device__ int rows(int level) const { return 8 >> level; }
+  __device__ int columns(int level) const { return level == 0 ? columns0 : level == 1 ? columns1 : columns2; }
+  __device__ int cells(int level) const { return rows(level) * columns(level); }
 };
-
-__device__ inline Levels make_levels(int columns0, int columns1, int columns2) {
-  return Levels{{8, 4, 2}, {columns0, columns1, columns2}};
-}
 
 // The row that holds pixel (y, x) of the canvas: the fine one, where low blocks are repeated, or (`fine` = 0, only where
 // every block is low) the coarse one.
@@ -28,8 +28,13 @@ __device__ inline int canvas_row(const Map& map, int y, int x, int fine) {
   return (first * map.qh + y) * map.qw + x;
 }
 
-// One cell a block, 512 threads: mean over its window, batch norm, ReLU, 1x1 layer. C <= 256, width <= 64.
-KERNEL pool_cells(const scalar* x,       // [T, qh, qw, C]
+constexpr int PARTS = 8;       // threads that share a sum over channels
+constexpr int AHEAD = 4;       // loads under way
+constexpr int CHANNELS = 256;  // at most
+
+// One cell a block, 512 threads: mean over its window, batch norm, ReLU, 1x1 layer. C <= 256, width <= 64. The weights are
+// under way while the mean is taken.
+KERNEL __launch_bounds__(512, 2) pool_cells(const scalar* x,       // [T, qh, qw, C]
                   const float* scale,    // [3, C]
                   const float* shift,    // [3, C]
                   const float* weights,  // [3, C, width]
@@ -39,22 +44,37 @@ KERNEL pool_cells(const scalar* x,       // [T, qh, qw, C]
   FIX_SIDES;
   __shared__ float part[4096];
   __shared__ float mean[256];
-  const Levels levels = make_levels(columns0, columns1, columns2);
+  const Levels levels{columns0, columns1, columns2};
   const Map map{blocks, nullptr, gh, gw, qh, qw};
   int level = 0, cell = blockIdx.x;
-  while (cell >= levels.rows[level] * levels.columns[level]) cell -= levels.rows[level] * levels.columns[level], level++;
+  while (cell >= levels.cells(level)) cell -= levels.cells(level), level++;
   const int height = gh * qh * (fine ? 2 : 1), canvas_width = gw * qw * (fine ? 2 : 1);
-  const int rows = levels.rows[level], columns = levels.columns[level], i = cell / columns, j = cell % columns;
+  const int rows = levels.rows(level), columns = levels.columns(level), i = cell / columns, j = cell % columns;
   const int y0 = i * height / rows, y1 = ((i + 1) * height + rows - 1) / rows;
   const int x0 = j * canvas_width / columns, x1 = ((j + 1) * canvas_width + columns - 1) / columns;
   const int groups = channels / VEC, workers = min((int)blockDim.x / groups, 4096 / channels), count = (y1 - y0) * (x1 - x0);
   const int worker = threadIdx.x / groups, c = threadIdx.x % groups * VEC;
+  const int own = threadIdx.x / width, out = threadIdx.x % width;
+  float held[CHANNELS / PARTS];
+#pragma unroll
+  for (int i = 0; i < CHANNELS / PARTS; i++) {
+    const int k = own + i * PARTS;
+    held[i] = own < PARTS && k < channels ? weights[((long long)level * channels + k) * width + out] : 0.f;
+  }
   if (worker < workers) {
     Vec sum = zero_vec();
-#pragma unroll 4
-    for (int k = worker; k < count; k += workers) {
-      const int row = canvas_row(map, y0 + k / (x1 - x0), x0 + k % (x1 - x0), fine);
-      add_scaled(sum, load_vec(x + (long long)row * channels + c), 1.f);
+    for (int begin = worker; begin < count; begin += AHEAD * workers) {
+      Raw values[AHEAD];
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++) {
+        const int k = begin + j * workers;
+        if (k >= count) continue;
+        const int row = canvas_row(map, y0 + k / (x1 - x0), x0 + k % (x1 - x0), fine);
+        values[j] = load_raw(x + (long long)row * channels + c);
+      }
+#pragma unroll
+      for (int j = 0; j < AHEAD; j++)
+        if (begin + j * workers < count) add_scaled(sum, to_vec(values[j]), 1.f);
     }
     for (int k = 0; k < VEC; k++) part[worker * channels + c + k] = sum.v[k];
   }
@@ -66,17 +86,18 @@ KERNEL pool_cells(const scalar* x,       // [T, qh, qw, C]
     mean[threadIdx.x] = fmaxf(sum / count * scale[at] + shift[at], 0.f);
   }
   __syncthreads();
-  const int parts = (int)blockDim.x / width < 8 ? (int)blockDim.x / width : 8, out = threadIdx.x % width;
-  const int own = threadIdx.x / width;
-  if (own < parts) {
+  if (own < PARTS) {
     float sum = 0.f;
-    for (int k = own; k < channels; k += parts) sum += mean[k] * weights[((long long)level * channels + k) * width + out];
+#pragma unroll
+    for (int i = 0; i < CHANNELS / PARTS; i++)
+      if (own + i * PARTS < channels) sum += mean[own + i * PARTS] * held[i];
     part[own * width + out] = sum;
   }
   __syncthreads();
   if ((int)threadIdx.x < width) {
     float sum = 0.f;
-    for (int k = 0; k < parts; k++) sum += part[k * width + threadIdx.x];
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) sum += part[k * width + threadIdx.x];
     cells[(long long)blockIdx.x * width + threadIdx.x] = sum;
   }
 }
@@ -111,10 +132,10 @@ KERNEL pyramid(const scalar* x,      // [T, qh, qw, C]
   if (c < channels) {
     value = to_float(x[row * channels + c]);
   } else if (c < channels + 3 * width) {
-    const Levels levels = make_levels(columns0, columns1, columns2);
+    const Levels levels{columns0, columns1, columns2};
     const int level = (c - channels) / width, own = (c - channels) % width;
-    for (int l = 0; l < level; l++) cells += levels.rows[l] * levels.columns[l] * width;
-    const int rows = levels.rows[level], columns = levels.columns[level];
+    for (int l = 0; l < level; l++) cells += levels.cells(l) * width;
+    const int rows = levels.rows(level), columns = levels.columns(level);
     const int height = gh * qh * (fine ? 2 : 1), canvas_width = gw * qw * (fine ? 2 : 1);
     const Tile tile = find_tile(map, t);
     const int y = tile.y * qh + pixel / qw, x_ = tile.x * qw + pixel % qw;

@@ -43,48 +43,85 @@ __device__ inline Raw larger(const Raw& a, const Raw& b) {
 
 // BlockSample and normalisation into two pictures of 4 halves a pixel (the fourth is zero): `fine`, where low blocks hold
 // their 2x2 means twice each way, is what high tiles see, and `coarse`, the means, what low ones do. `whole`: no blocks,
-// only `fine`. One thread for each 2x2 pixels. On the way the first threads fill the table of what lies around each tile.
-KERNEL sample_frame(const unsigned char* frame,  // [height, width, 3]
-                    const float* norm,           // [6]: offsets (0..255), gains
-                    __half* fine,                // [rows, columns, 4]
-                    __half* coarse,              // [rows/2, columns/2, 4]
-                    int* near,                   // [T, 8], see find_near; not written where `whole`
-                    const int* blocks, const int* tiles, int gh, int gw, int n_tiles, int block, int height, int width,
-                    int rows, int columns, int whole) {
+// only `fine`. Both are written only where some tile sees them: in its block and a margin around it. One thread for 4x2
+// pixels. On the way the first threads fill the table of what lies around each tile.
+constexpr int MARGIN = 8;  // pixels; the stem sees 3 beyond a tile, on `coarse` 6 of the frame's
+constexpr int WIDE = 4;    // pixels of a thread along a row
+
+KERNEL sample_frame(const unsigned char* __restrict__ frame,  // [height, width, 3]
+                    const float* __restrict__ norm,           // [6]: offsets (0..255), gains
+                    __half* __restrict__ fine,                // [rows, columns, 4]
+                    __half* __restrict__ coarse,              // [rows/2, columns/2, 4]
+                    int* __restrict__ near,                   // [T, 8], see find_near; not written where `whole`
+                    const int* __restrict__ blocks, const int* __restrict__ tiles, int gh, int gw, int n_tiles, int block,
+                    int height, int width, int rows, int columns, int whole) {
   const int entry = (blockIdx.y * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
   if (!whole && entry < n_tiles * 8) {
     const Map map{blocks, tiles, gh, gw, 1, 1};
     const int d = entry % 8 + (entry % 8 > 3);
     near[entry] = find_near(map, find_tile(map, entry / 8), d / 3 - 1, d % 3 - 1);
   }
-  const int x = 2 * (blockIdx.x * blockDim.x + threadIdx.x), y = 2 * blockIdx.y;
+  const int x = WIDE * (blockIdx.x * blockDim.x + threadIdx.x), y = 2 * blockIdx.y;
   if (x >= columns) return;
-  float value[4][4];
-  float mean[4] = {0.f, 0.f, 0.f, 0.f};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int py = y + (i >> 1), px = x + (i & 1);
-    const bool inside = py < height && px < width;
-#pragma unroll
-    for (int c = 0; c < 3; c++) {
-      value[i][c] = inside ? ((float)frame[(py * width + px) * 3 + c] - norm[c]) * norm[3 + c] : 0.f;
-      mean[c] += 0.25f * value[i][c];
-    }
-    value[i][3] = 0.f;
-  }
-  const bool high = whole || (blocks[y / block * gw + x / block] & 1);
+  unsigned char bytes[2][3 * WIDE];
+  const bool words = width % WIDE == 0;  // a thread's bytes of a row are three whole words
 #pragma unroll
   for (int j = 0; j < 2; j++) {
-    Pack<__half, 8> pack;
+    const unsigned char* from = frame + ((long long)(y + j) * width + x) * 3;
+    if (words && y + j < height && x < width) {
 #pragma unroll
-    for (int k = 0; k < 8; k++) pack.v[k] = __float2half_rn(high ? value[2 * j + k / 4][k % 4] : mean[k % 4]);
-    *reinterpret_cast<Pack<__half, 8>*>(fine + ((long long)(y + j) * columns + x) * 4) = pack;
+      for (int i = 0; i < 3; i++) {
+        const int word = reinterpret_cast<const int*>(from)[i];
+#pragma unroll
+        for (int k = 0; k < 4; k++) bytes[j][4 * i + k] = (unsigned char)(word >> (8 * k));
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 3 * WIDE; i++) bytes[j][i] = y + j < height && x + i / 3 < width ? from[i] : 0;
+    }
   }
-  if (whole) return;
-  Pack<__half, 4> pack;
+  bool on_fine = whole, on_coarse = false, high = whole;
+  if (!whole) {
+    const int gy = y / block, gx = x / block, top = y - gy * block, left = x - gx * block;
+    high = blocks[gy * gw + gx] & 1;
+    on_fine = high, on_coarse = !high;
+    const int above = top < MARGIN ? -1 : 0, below = top >= block - MARGIN ? 1 : 0;
+    const int before = left < MARGIN ? -1 : 0, behind = left >= block - MARGIN ? 1 : 0;
+    for (int by = max(gy + above, 0); by <= min(gy + below, gh - 1); by++)
+      for (int bx = max(gx + before, 0); bx <= min(gx + behind, gw - 1); bx++) {
+        const bool other = blocks[by * gw + bx] & 1;
+        on_fine = on_fine || other, on_coarse = on_coarse || !other;
+      }
+  }
+  float value[2][WIDE][3], mean[WIDE / 2][3] = {};
 #pragma unroll
-  for (int c = 0; c < 4; c++) pack.v[c] = __float2half_rn(mean[c]);
-  *reinterpret_cast<Pack<__half, 4>*>(coarse + ((long long)(y / 2) * (columns / 2) + x / 2) * 4) = pack;
+  for (int j = 0; j < 2; j++)
+#pragma unroll
+    for (int i = 0; i < WIDE; i++) {
+      const bool inside = y + j < height && x + i < width;
+#pragma unroll
+      for (int c = 0; c < 3; c++) {
+        value[j][i][c] = inside ? ((float)bytes[j][3 * i + c] - norm[c]) * norm[3 + c] : 0.f;
+        mean[i / 2][c] += 0.25f * value[j][i][c];
+      }
+    }
+  if (on_fine) {
+#pragma unroll
+    for (int i = 0; i < 2 * WIDE; i += 2) {  // two pixels, 16 bytes
+      const int row = i / WIDE, column = i % WIDE;
+      Raw pack;
+#pragma unroll
+      for (int k = 0; k < 8; k++)
+        from_float(k % 4 == 3 ? 0.f : high ? value[row][column + k / 4][k % 4] : mean[column / 2][k % 4], pack.v[k]);
+      store_raw(fine + ((long long)(y + row) * columns + x + column) * 4, pack);
+    }
+  }
+  if (on_coarse) {
+    Raw pack;
+#pragma unroll
+    for (int k = 0; k < 8; k++) from_float(k % 4 == 3 ? 0.f : mean[k / 4][k % 4], pack.v[k]);
+    store_raw(coarse + ((long long)(y / 2) * (columns / 2) + x / 2) * 4, pack);
+  }
 }
 
 // Launch: 256 threads; blocks take the steps (tile, row, column) in turn.

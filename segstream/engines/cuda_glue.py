@@ -108,7 +108,7 @@ def fixed_tile(side: tuple[int, int], channels: int, p: int) -> dict[str, str]:
 
 
 def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | None) -> tuple[Tensor, Tensor]:
-    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means; on the way fills `near`, int32 [T, 8]."""
+    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means, each where tiles see it; fills `near`, [T, 8]."""
     height, width, _ = frame.shape
     block = layout.side[0] * (1 if layout.whole else 2)
     rows, columns = layout.rows * block, layout.columns * (layout.side[1] if layout.whole else block)
@@ -116,7 +116,7 @@ def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | Non
     coarse = torch.empty(rows // 2, columns // 2, 4, dtype=torch.float16, device=frame.device)
     arguments: list[Argument] = [frame, norm, fine, coarse, near, layout.blocks, layout.tiles]
     arguments += [layout.rows, layout.columns, layout.n_tiles, block, height, width, rows, columns, int(layout.whole)]
-    launch("stem.cu", "sample_frame", ((columns // 2 + 127) // 128, rows // 2), 128, arguments)
+    launch("stem.cu", "sample_frame", ((columns // 4 + 127) // 128, rows // 2), 128, arguments)
     return fine, coarse
 
 

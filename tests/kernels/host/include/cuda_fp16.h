@@ -55,3 +55,19 @@ struct __half2 {
 inline __half2 __hmax2(__half2 a, __half2 b) {
   return __half2{a.x.value > b.x.value ? a.x : b.x, a.y.value > b.y.value ? a.y : b.y};
 }
+struct float2 {
+  float x, y;
+};
+inline __half2 __float22half2_rn(float2 a) { return __half2{__float2half_rn(a.x), __float2half_rn(a.y)}; }
+inline __half2 __float2half2_rn(float a) { return __float22half2_rn(float2{a, a}); }
+inline float2 __half22float2(__half2 a) { return float2{__half2float(a.x), __half2float(a.y)}; }
+inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
+  return __float22half2_rn(float2{__half2float(a.x) * __half2float(b.x) + __half2float(c.x),
+                                  __half2float(a.y) * __half2float(b.y) + __half2float(c.y)});
+}
+inline __half2 __hadd2(__half2 a, __half2 b) {
+  return __float22half2_rn(float2{__half2float(a.x) + __half2float(b.x), __half2float(a.y) + __half2float(b.y)});
+}
+inline __half2 __hsub2(__half2 a, __half2 b) {
+  return __float22half2_rn(float2{__half2float(a.x) - __half2float(b.x), __half2float(a.y) - __half2float(b.y)});
+}
