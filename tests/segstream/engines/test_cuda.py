@@ -142,7 +142,8 @@ def test_copies_between_host_and_gpu(engine) -> None:
 
 @pytest.mark.cuda
 def test_another_thread_may_use_the_engine(engine) -> None:
-    geometry, choice, image = fit((256, 384), (384, 256), 64, exact=True), Choice("learned", 0.2, 0.5), picture(256, 384)
+    geometry, choice = fit((256, 384), (384, 256), 64, exact=True), Choice("learned", 0.2, 0.5)
+    image = picture(256, 384)
     outputs = [engine.infer(image, geometry, choice)]
     thread = threading.Thread(target=lambda: outputs.append(engine.infer(image, geometry, choice)))
     thread.start()
