@@ -174,7 +174,9 @@ class Actions:
         self._keys.setVisible(not self._keys.isVisible())
 
     def escape(self) -> None:
-        """Leave full screen; else take the message away and give the picture the keyboard."""
+        """Leave full screen; take the keys and the message away and give the picture the keyboard."""
+        if self._keys is not None:
+            self._keys.hide()
         if self.window.isFullScreen():
             self.window.toggle_full_screen()
         self.window.state.say("")

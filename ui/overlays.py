@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import QEvent, QObject, QPoint, Qt, QTimer
-from PyQt6.QtGui import QColor
+from PyQt6.QtGui import QColor, QKeyEvent
 from PyQt6.QtWidgets import QDialog, QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from segstream.ui.keys import GROUPS, KEYS, key_of
@@ -122,7 +122,7 @@ class ClassChip(QFrame):
 
 
 class KeysDialog(QDialog):
-    """Every key there is."""
+    """Every key there is; the key that showed it takes it away again."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -153,3 +153,9 @@ class KeysDialog(QDialog):
             side.addSpacing(10)
         for side in sides:
             side.addStretch()
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        if event is not None and event.key() in (Qt.Key.Key_Question, Qt.Key.Key_F1):
+            self.hide()
+        else:
+            super().keyPressEvent(event)

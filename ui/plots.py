@@ -152,9 +152,9 @@ class CostPanel(QWidget):
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ...: an axis that keeps still and can be read."""
+    """The next round number: an axis that keeps still and can be read."""
     step = 10.0 ** np.floor(np.log10(max(value, 1e-3)))
-    return float(next(step * part for part in (1, 2, 5, 10) if step * part >= value - 1e-9))
+    return float(next(step * part for part in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * part >= value - 1e-9))
 
 
 def _short(milliseconds: float) -> str:

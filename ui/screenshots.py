@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from segstream.ui.window import Window
 
@@ -39,7 +41,7 @@ _SECONDS = 3.0  # at least
 _RESULTS = 60  # frames before the picture is taken
 _PATIENCE = 120.0
 _LARGEST = 390_000  # bytes
-_KEPT_COLOURS = 80
+_KEPT_COLOURS = 144
 
 
 def main(arguments: list[str]) -> int:
@@ -78,10 +80,13 @@ def shrink(path: Path) -> None:
         return
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    # The colours of the window stay as they are; those of the street share what is left.
-    counts = sorted(image.getcolors(1 << 24) or [], reverse=True)[:_KEPT_COLOURS]
-    kept = [value for _, colour in counts for value in colour]
-    rest = image.quantize(256 - len(counts), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    # The colours of flat areas, the window's, stay as they are; those of the street share what is left.
+    pixels = np.asarray(image).astype(np.int64) @ (1 << 16, 1 << 8, 1)
+    flat = (pixels[:-1, :-1] == pixels[1:, 1:]) & (pixels[:-1, :-1] == pixels[1:, :-1])
+    colours, counts = np.unique(pixels[:-1, :-1][flat], return_counts=True)
+    colours = colours[np.argsort(-counts)][:_KEPT_COLOURS]
+    kept = [int(colour) >> shift & 255 for colour in colours for shift in (16, 8, 0)]
+    rest = image.quantize(256 - len(colours), method=Image.Quantize.MEDIANCUT).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette((kept + rest)[:768])
     image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)

@@ -78,6 +78,7 @@ QLabel { background: transparent; }
 #value { font-size: 14px; font-weight: 600; }
 #heading { color: $dim; font-size: 11px; font-weight: 600; }
 #sentence { font-size: 15px; font-weight: 600; }
+QDialog { border: 1px solid $line; }
 #title { font-size: 30px; font-weight: 700; }
 #subtitle { font-size: 15px; color: $dim; }
 #live { color: $live; font-weight: 600; }

@@ -325,7 +325,7 @@ class Window(QMainWindow):
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         data = event.mimeData() if event is not None else None
-        if event is not None and data is not None and data.hasUrls():
+        if event is not None and data is not None and data.urls():
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
