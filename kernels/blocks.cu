@@ -210,7 +210,6 @@ KERNEL block_enlarge(const scalar* x,  // [T, qh, qw, C]
 KERNEL block_combine(const scalar* x,  // [T, qh, qw, C]
                      scalar* out,      // [N, GH*2qh, GW*2qw, C]
                      const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int edge) {
-  FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw};
   const int groups = channels / VEC, width = 2 * gw * qw, height = 2 * gh * qh;
   const int item = blockIdx.x * blockDim.x + threadIdx.x;

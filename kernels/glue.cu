@@ -167,11 +167,20 @@ KERNEL __launch_bounds__(256) pool_border(
   if (p) store_raw(padded + padded_row(t, y, x, qh, qw, p) * channels + c, value);
 }
 
+// Enlarging by two makes the four outputs (2y-1, 2y) x (2x-1, 2x) from the same four pixels; a tile of sides qh and qw and
+// a ring of one output around it are (qh + 1) x (qw + 1) such quads. The i-th of the 2 * (qh + qw) on the border.
+__device__ inline Pixel border_quad(int i, int qh, int qw) {
+  if (i < qw + 1) return Pixel{0, i};
+  i -= qw + 1;
+  if (i < qw + 1) return Pixel{qh, i};
+  i -= qw + 1;
+  return Pixel{1 + (i >> 1), i & 1 ? qw : 0};
+}
+
 // One step of the decoder up to its 3x3 layer: relu(bn(enlarge(x) + skip)), padded.
 //
-// The four outputs (2y-1, 2y) x (2x-1, 2x) lie between the same four coarse pixels, so a thread makes four at a time: a
-// tile and its halo are (qh/2 + 1) x (qw/2 + 1) such quads. A halo pixel that lies in a tile of the same resolution comes
-// out of its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
+// A thread makes a quad of outputs, see border_quad. A halo pixel that lies in a tile of the same resolution comes out of
+// its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
 // `border_blocks` with the quads on the border, then those inside.
 KERNEL __launch_bounds__(256, 3) enlarge_add(
     const scalar* __restrict__ x,     // [T, qh/2, qw/2, C]
@@ -213,17 +222,10 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
   const bool border = (int)blockIdx.x < halo_blocks + border_blocks;
   if (border) {
     const int per_tile = qh + qw, local = item - halo_blocks * (int)blockDim.x;
-    int i = local / groups % per_tile;
     t = local / groups / per_tile;
     if (t >= n_tiles) return;
-    if (i < cw + 1) {
-      ky = 0, kx = i;
-    } else if (i < 2 * (cw + 1)) {
-      ky = ch, kx = i - (cw + 1);
-    } else {
-      i -= 2 * (cw + 1);
-      ky = 1 + (i >> 1), kx = i & 1 ? cw : 0;
-    }
+    const Pixel place = border_quad(local / groups % per_tile, ch, cw);
+    ky = place.y, kx = place.x;
     int codes[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) codes[j] = near_source(near, t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw, edge);
@@ -286,4 +288,63 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
   for (int j = 0; j < 4; j++)
     if (own[j] >= 0)
       store_raw(padded + padded_row(t, 2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2, qh, qw, p) * channels + c, skips[j]);
+}
+
+// BlockCombine of one image: high tiles are copied, low ones enlarged bilinearly, a quad a thread. The first
+// `border_blocks` make the quads on the border of low tiles, then come `copy_blocks` for the high tiles.
+KERNEL __launch_bounds__(256) combine_tiles(
+    const scalar* __restrict__ x,    // [T, qh, qw, C], the first `first_low` tiles high
+    scalar* __restrict__ out,        // [GH*2qh, GW*2qw, C]
+    const int* __restrict__ near,    // [T, 8]
+    const int* __restrict__ tiles, int gh, int gw, int n_tiles, int first_low, int border_blocks, int copy_blocks, int qh,
+    int qw, int channels, int p, int edge) {
+  FIX_TILE;
+  (void)p;
+  const Map map{nullptr, tiles, gh, gw, qh, qw};
+  const int groups = channels / VEC, pitch = 2 * gw * qw, block = blockIdx.x;
+  if (block >= border_blocks && block < border_blocks + copy_blocks) {
+    const int first = (block - border_blocks) * COPIES * blockDim.x + threadIdx.x;
+    const int count = first_low * qh * qw * groups;
+    Raw value[COPIES];
+#pragma unroll
+    for (int j = 0; j < COPIES; j++)
+      if (first + j * (int)blockDim.x < count) value[j] = load_raw(x + (long long)(first + j * blockDim.x) * VEC);
+#pragma unroll
+    for (int j = 0; j < COPIES; j++) {
+      const int item = first + j * blockDim.x, c = item % groups * VEC, row = item / groups;
+      if (item >= count) continue;
+      const Tile tile = find_tile(map, row / (qh * qw));
+      const int y = tile.y * qh + row / qw % qh, x_ = tile.x * qw + row % qw;
+      store_raw(out + ((long long)y * pitch + x_) * channels + c, value[j]);
+    }
+    return;
+  }
+  const bool border = block < border_blocks;
+  const int item = (border ? block : block - border_blocks - copy_blocks) * blockDim.x + threadIdx.x;
+  const int per_tile = border ? 2 * (qh + qw) : max((qh - 1) * (qw - 1), 1), c = item % groups * VEC;
+  const int t = first_low + item / groups / per_tile, i = item / groups % per_tile;
+  if (t >= n_tiles) return;
+  const Pixel at = border ? border_quad(i, qh, qw) : Pixel{1 + i / max(qw - 1, 1), 1 + i % max(qw - 1, 1)};
+  Vec corners[4];
+  if (border) {
+    int codes[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) codes[j] = near_source(near, t, at.y - 1 + j / 2, at.x - 1 + j % 2, qh, qw, edge);
+#pragma unroll
+    for (int j = 0; j < 4; j++) corners[j] = read_code(x, codes[j], qw, channels, c);
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      corners[j] = load_vec(x + row_at(t, at.y - 1 + j / 2, at.x - 1 + j % 2, qh, qw) * channels + c);
+  }
+  const Tile tile = find_tile(map, t);
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int y = 2 * at.y - 1 + j / 2, x_ = 2 * at.x - 1 + j % 2;
+    if (y < 0 || x_ < 0 || y >= 2 * qh || x_ >= 2 * qw) continue;
+    Vec sum = zero_vec();
+#pragma unroll
+    for (int k = 0; k < 4; k++) add_scaled(sum, corners[k], (k / 2 == j / 2 ? 0.75f : 0.25f) * (k % 2 == j % 2 ? 0.75f : 0.25f));
+    store_vec(out + ((long long)(2 * tile.y * qh + y) * pitch + 2 * tile.x * qw + x_) * channels + c, sum);
+  }
 }

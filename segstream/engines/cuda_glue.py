@@ -222,19 +222,17 @@ def class_logits(x: Tensor, weights: Weights) -> Tensor:
 
 def combine(x: Tensor, layout: Layout) -> Tensor:
     """BlockCombine of one image: [T, q, q, C] -> [GH*2q, GW*2q, C]."""
-    _, qh, qw, c = x.shape
+    t, qh, qw, c = x.shape
     if layout.whole:
         return x[0]
     out = x.new_empty(2 * layout.rows * qh, 2 * layout.columns * qw, c)
-    grid = grid_for(2 * layout.columns * qw, c, out.shape[0])
-    launch(
-        "blocks.cu",
-        "block_combine",
-        grid,
-        THREADS,
-        [x, out, *layout.arguments((qh, qw)), c, layout.edge],
-        defines=fixed(layout, (qh, qw), c),
-    )
+    first_low = 4 * ((t - layout.rows * layout.columns) // 3)
+    border, inner = (blocks_for((t - first_low) * n, c) for n in (2 * (qh + qw), (qh - 1) * (qw - 1)))
+    copies = blocks_for(first_low * qh * qw, c, COPIES)
+    arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
+    arguments += [border, copies, qh, qw, c, 0, layout.edge]
+    grid = (border + copies + inner, 1)
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, 0))
     return out
 
 

@@ -188,3 +188,13 @@ def test_enlarge_and_add(device: torch.device, share: float, seamless: bool, q: 
     scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
     value = ((enlarge(x.float(), grid, seamless) + skip.float()) * scale + shift).relu()
     same(padded, twin.pad(value, grid, 1))
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("seamless", [True, False])
+@pytest.mark.parametrize("q", [1, 2, 8, 16])
+def test_combine(device: torch.device, share: float, seamless: bool, q: int) -> None:
+    grid = make_grid(share)
+    x = random(grid.n_tiles, 32, q, q)
+    got = glue.combine(x.permute(0, 2, 3, 1).contiguous().to(device), layout_of(grid, 4 * q, device, seamless))
+    same(got[None], twin.combine(x.float(), grid, seamless))
