@@ -16,9 +16,11 @@
 
 // The engine compiles a variant per level, so that divisions by the sides of tiles become shifts.
 #ifdef FIXED_QH
-#define FIX_TILE qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C, p = FIXED_P
+#define FIX_TILE qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
+#define FIX_PADDING p = FIXED_P
 #else
 #define FIX_TILE (void)0
+#define FIX_PADDING (void)0
 #endif
 #ifdef FIXED_GH
 #define FIX_SIDES gh = FIXED_GH, gw = FIXED_GW, qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C

@@ -66,6 +66,7 @@ KERNEL __launch_bounds__(256) pad_features(
     const int* __restrict__ near,     // [T, 8]
     int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
   FIX_TILE;
+  FIX_PADDING;
   const int groups = channels / VEC;
   if ((int)blockIdx.x < halo_blocks) {
     const int ring = ring_size(qh, qw), count = n_tiles * ring * groups;
@@ -124,6 +125,7 @@ KERNEL __launch_bounds__(256) pool_border(
     const int* __restrict__ near,      // [T, 8]
     int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
   FIX_TILE;
+  FIX_PADDING;
   const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
   const auto finished = [&](int t, int y, int x, bool finer) {
     Vec most = load_vec(pooled + row_at(t, y, x, qh, qw) * channels + c);
@@ -191,6 +193,7 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
     const int* __restrict__ near,     // [T, 8]
     int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p, int edge) {
   FIX_TILE;
+  FIX_PADDING;
   const int groups = channels / VEC, ch = qh / 2, cw = qw / 2;
   const int item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
   // Whether a neighbour's pixels equal what the tile's own resolution shows there.
@@ -297,9 +300,8 @@ KERNEL __launch_bounds__(256) combine_tiles(
     scalar* __restrict__ out,        // [GH*2qh, GW*2qw, C]
     const int* __restrict__ near,    // [T, 8]
     const int* __restrict__ tiles, int gh, int gw, int n_tiles, int first_low, int border_blocks, int copy_blocks, int qh,
-    int qw, int channels, int p, int edge) {
+    int qw, int channels, int edge) {
   FIX_TILE;
-  (void)p;
   const Map map{nullptr, tiles, gh, gw, qh, qw};
   const int groups = channels / VEC, pitch = 2 * gw * qw, block = blockIdx.x;
   if (block >= border_blocks && block < border_blocks + copy_blocks) {

@@ -108,7 +108,7 @@ def fixed_tile(side: tuple[int, int], channels: int, p: int) -> dict[str, str]:
 
 
 def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | None) -> tuple[Tensor, Tensor]:
-    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means, each where tiles see it; fills `near`, [T, 8]."""
+    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means, where tiles see it; fills `near`, [T, 8]."""
     height, width, _ = frame.shape
     block = layout.side[0] * (1 if layout.whole else 2)
     rows, columns = layout.rows * block, layout.columns * (layout.side[1] if layout.whole else block)
@@ -230,7 +230,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     border, inner = (blocks_for((t - first_low) * n, c) for n in (2 * (qh + qw), (qh - 1) * (qw - 1)))
     copies = blocks_for(first_low * qh * qw, c, COPIES)
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
-    arguments += [border, copies, qh, qw, c, 0, layout.edge]
+    arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
     launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, 0))
     return out
