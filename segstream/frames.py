@@ -86,9 +86,11 @@ class Result:
 
     def class_shares(self) -> dict[str, float]:
         """Share of the frame's pixels by class name, 0..1; classes that do not occur are left out."""
-        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.classes))
+        import cv2  # here, so that `import segstream` stays light
+
+        counts = cv2.calcHist([np.ascontiguousarray(self.labels)], [0], None, [256], [0, 256]).reshape(-1)
         total = max(1, self.labels.size)
-        return {name: int(n) / total for name, n in zip(self.classes, counts, strict=False) if n}
+        return {name: float(n) / total for name, n in zip(self.classes, counts, strict=False) if n}
 
     def plot(
         self,

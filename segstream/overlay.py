@@ -63,9 +63,9 @@ def draw(
     else:
         picture = _colours(result)
         if view != "mask":
-            cv2.addWeighted(picture, alpha, image, 1.0 - alpha, 0.0, dst=picture)
+            _blend(picture, image, alpha, result if grid else None)
         if grid:
-            draw_grid(picture, result.blocks, result.block_px, dim=view != "mask")
+            draw_grid(picture, result.blocks, result.block_px)
         if view == "split":
             _split(picture, image)
     if legend:
@@ -82,30 +82,46 @@ def _colours(result: Result) -> Picture:
     return cv2.applyColorMap(np.ascontiguousarray(result.labels), table)  # type: ignore[return-value]
 
 
+def _blend(colours: Picture, image: Picture, alpha: float, dimmed: Result | None) -> None:
+    """Mix the frame into the colours, in place; with a result its low blocks get a little darker on the way."""
+    if dimmed is None:
+        cv2.addWeighted(colours, alpha, image, 1.0 - alpha, 0.0, dst=colours)
+        return
+    ys, xs = _corners(colours, dimmed.blocks, dimmed.block_px)
+    for row, blocks in enumerate(dimmed.blocks):
+        for light, which in ((1.0, blocks), (_DIM, ~blocks)):
+            for a, b in _runs(which):
+                part = np.s_[ys[row] : ys[row + 1], xs[a] : xs[b]]
+                if colours[part].size:
+                    cv2.addWeighted(
+                        colours[part], alpha * light, image[part], (1.0 - alpha) * light, 0.0, dst=colours[part]
+                    )
+
+
+def _corners(picture: Picture, blocks: NDArray[np.bool_], block_px: tuple[float, float]) -> tuple[list[int], list[int]]:
+    """Where the rows and the columns of blocks begin in the picture, and its own end."""
+    h, w = picture.shape[:2]
+    gh, gw = blocks.shape
+    ys = [min(h, round(k * block_px[0])) for k in range(gh)]
+    xs = [min(w, round(k * block_px[1])) for k in range(gw)]
+    return [*ys, h], [*xs, w]
+
+
 def line_width(height: int, width: int) -> int:
     """Width in pixels of the grid's lines in a picture of this size: 1 up to 540 rows, 4 at 4K."""
     return max(1, round(min(height, width) / 540))
 
 
-def draw_grid(picture: Picture, blocks: NDArray[np.bool_], block_px: tuple[float, float], dim: bool = True) -> None:
+def draw_grid(picture: Picture, blocks: NDArray[np.bool_], block_px: tuple[float, float]) -> None:
     """Outline high blocks in place, white with a dark edge so that it shows on any colour.
 
     Args:
         picture: uint8 [H, W, 3], changed in place.
         blocks: bool [GH, GW].
         block_px: height and width of a block in pixels of the picture.
-        dim: darken the other blocks a little.
     """
     h, w = picture.shape[:2]
-    gh, gw = blocks.shape
-    ys = [min(h, round(k * block_px[0])) for k in range(gh + 1)]
-    xs = [min(w, round(k * block_px[1])) for k in range(gw + 1)]
-    if dim:
-        for row in range(gh):
-            for a, b in _runs(~blocks[row]):
-                part = picture[ys[row] : ys[row + 1], xs[a] : xs[b]]
-                if part.size:
-                    cv2.convertScaleAbs(part, dst=part, alpha=_DIM)
+    ys, xs = _corners(picture, blocks, block_px)
     t = line_width(h, w)
     padded = np.pad(blocks, 1)
     across = padded[1:, 1:-1] | padded[:-1, 1:-1]  # [GH + 1, GW]: a high block above or below the line

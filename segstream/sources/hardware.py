@@ -13,6 +13,15 @@ from segstream.sources.base import SourceWarnings
 _missing: dict[str, str] = {}  # devices that could not be opened, with the reason: they are not tried again
 
 
+def _device_error() -> str | None:
+    """Why there is no CUDA device, or None. Asked before any file is opened for the trial."""
+    try:
+        HWAccel("cuda", allow_software_fallback=False).create(av.Codec("h264", "r"))
+    except (av.error.FFmpegError, ValueError, RuntimeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
 def choose_hwaccel(wanted: str, trial: Callable[[HWAccel], bool], warnings: SourceWarnings) -> HWAccel | None:
     """A hardware decoder that works for this source, or None for software.
 
@@ -28,12 +37,12 @@ def choose_hwaccel(wanted: str, trial: Callable[[HWAccel], bool], warnings: Sour
         try:
             if "cuda" not in hwdevices_available():
                 reason = _missing["cuda"] = "this build of PyAV has no CUDA"
+            elif (device := _device_error()) is not None:
+                reason = _missing["cuda"] = f"the device cannot be opened: {device}"
             elif trial(HWAccel("cuda", allow_software_fallback=False)):
                 return HWAccel("cuda", allow_software_fallback=True)
             else:
                 reason = "the codec is not supported"
-        except (PermissionError, av.error.ExternalError) as error:
-            reason = _missing["cuda"] = f"the device cannot be opened: {error}"
         except (av.error.FFmpegError, SegstreamError, StopIteration, ValueError, RuntimeError, OSError) as error:
             reason = str(error)
     if wanted == "cuda":

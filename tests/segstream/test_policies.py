@@ -91,3 +91,11 @@ def test_bad_options_are_refused_with_what_would_do() -> None:
         check_options("high", float("nan"), 1.0)
     with pytest.raises(UsageError, match="no policy network"):
         score("learned", torch.zeros(1, 3, 64, 64), 64)
+
+
+def test_the_heuristic_is_what_its_formula_says() -> None:
+    x = torch.randn(2, 3, 128, 192, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+    small = torch.nn.functional.avg_pool2d(x, 4)
+    again = torch.nn.functional.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
+    lost = torch.nn.functional.avg_pool2d((x - again).abs().mean(1, keepdim=True), 64).squeeze(1)
+    assert torch.allclose(score("heuristic", x, 64), 1 - torch.exp(-lost), atol=1e-5)
