@@ -33,7 +33,6 @@ def augment(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     generator: torch.Generator,
-    mix: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Random crops of a batch, normalised.
 
@@ -48,16 +47,15 @@ def augment(
         jitter: strength of changes of brightness, contrast and saturation (hue: a quarter of it, in turns times 0.5).
         mean, std: normalisation of RGB in 0..1.
         generator: where chance comes from; on the images' device.
-        mix: share of the images that get a rectangle of another one.
 
     Returns:
         float32 [N, 3, crop height, crop width] and int64 [N, crop height, crop width].
     """
     n, _, height, width = images.shape
-    chance = torch.rand(n, 14, device=images.device, generator=generator)
+    chance = torch.rand(n, 9, device=images.device, generator=generator)
     where = window(chance[:, :4], (height, width), crop, scale)  # [N, h, w, 2]
     floats = images.float()
-    matrix, offset = colour_change(chance[:, 4:9], jitter, floats.mean((2, 3)) / 255)
+    matrix, offset = colour_change(chance[:, 4:], jitter, floats.mean((2, 3)) / 255)
     picture = F.grid_sample(floats, where, mode="bilinear", padding_mode="border", align_corners=False)
     # One is added so that zero, which lies beyond the image, means "ignored".
     index = labels.float()[:, None] + 1
@@ -70,32 +68,7 @@ def augment(
     picture = torch.einsum("nij,njhw->nihw", matrix, picture) + offset[:, :, None, None]
     picture = picture * (index > 0)[:, None]
     index = torch.where(index == 0, IGNORE, index - 1)
-    if mix:
-        inside = rectangle(chance[:, 9:], crop, mix)
-        picture = torch.where(inside[:, None], picture.roll(1, 0), picture)
-        index = torch.where(inside, index.roll(1, 0), index)
     return picture, index
-
-
-def rectangle(chance: Tensor, crop: tuple[int, int], mix: float) -> Tensor:
-    """A rectangle of a tenth to half of the picture, for the share `mix` of the images: bool [N, h, w].
-
-    What lies in it is taken from another image (CutMix, Yun et al. 2019), which helps where there are few images.
-
-    Args:
-        chance: uniform [N, 5]: area, shape, horizontal and vertical place, whether there is one.
-        crop: width and height of the picture.
-    """
-    area = 0.1 + 0.4 * chance[:, 0]
-    stretch = torch.exp(math.log(2) * (2 * chance[:, 1] - 1))
-    width, height = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)  # of the picture's
-    inside = (chance[:, 4] < mix)[:, None, None]
-    for axis, (side, pixels) in enumerate(((width, crop[0]), (height, crop[1]))):
-        start = (1 - side) * chance[:, 2 + axis]
-        at = (torch.arange(pixels, device=chance.device) + 0.5) / pixels
-        between = (at >= start[:, None]) & (at < (start + side)[:, None])  # [N, pixels]
-        inside = inside & (between[:, None, :] if axis == 0 else between[:, :, None])
-    return inside
 
 
 def window(chance: Tensor, size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float]) -> Tensor:

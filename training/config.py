@@ -34,7 +34,6 @@ class TrainConfig:
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
         jitter: strength of the colour jitter, 0..1.
-        mix: share of the training images that get a rectangle of another one, 0..1.
         batch: images a step on each process.
         epochs: passes over the data set.
         lr, policy_lr: peak learning rates of network and policy network.
@@ -45,6 +44,8 @@ class TrainConfig:
         class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
         bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
+        dense_first: share of the training, at its beginning, in which "reinforce" runs every block high; the network
+            learns fine features there before it has to do without most of them.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution) or "loss"
             (the paper's: the block's loss).
@@ -69,7 +70,6 @@ class TrainConfig:
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
     jitter: float = 0.3
-    mix: float = 0.0
     batch: int = 16
     epochs: float = 400
     lr: float = 1e-3
@@ -81,6 +81,7 @@ class TrainConfig:
     class_weights: float = 0.5
     bootstrap: float = 1.0
     target: float = 0.19
+    dense_first: float = 0.0
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     judged: float = 1.0
@@ -97,7 +98,7 @@ class TrainConfig:
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
-        for key in ("scenes", "target", "mix"):
+        for key in ("scenes", "target", "dense_first"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         whole = self.judged == 1 or self.mode == "dense"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,9 +50,13 @@ def join(device_name: str) -> World:
     return World(dist.get_rank(), size, device)
 
 
-def leave(world: World) -> None:
-    """Part from the other processes."""
+def leave(world: World, jobs: Sequence[Job]) -> None:
+    """Part from the other processes; the jobs stay, unspread."""
     if world.size > 1:
+        # A spread module that outlives the group ends it from Python's own thread, which its threads then wait for.
+        for job in jobs:
+            job.module = job.objective
+        dist.barrier()
         dist.destroy_process_group()
 
 
@@ -75,7 +80,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         dims = (0, 2, 3)
         pixels = x.shape[0] * x.shape[2] * x.shape[3]
-        floats = x.float()
+        floats = x.to(torch.promote_types(x.dtype, torch.float32))
         first = all_reduce(torch.cat([floats.sum(dims), floats.new_full((1,), pixels)]))
         count = first[-1].detach()
         mean = first[:-1] / count

@@ -108,9 +108,9 @@ class Job:
         width, height = self.config.crop
         return (self.config.batch // self.world) * (width // self.config.block) * (height // self.config.block)
 
-    def high_count(self, step: int) -> int:
-        """How many blocks run high at a step; a function of seed and step alone."""
-        if self.config.mode == "dense":
+    def high_count(self, step: int, done: float) -> int:
+        """How many blocks run high at a step; a function of seed, step and the share of the training that is done."""
+        if self.config.mode == "dense" or (self.config.mode == "reinforce" and done < self.config.dense_first):
             return self.blocks
         if self.config.mode == "reinforce":
             return blocks_for(self.config.target, self.blocks)
@@ -127,7 +127,7 @@ class Job:
             labels: uint8 [N, H, W].
             done: share of the training that is done, 0..1, which the learning rate follows.
         """
-        count = self.high_count(self.step)
+        count = self.high_count(self.step, done)
         if self.stream is None:
             self._prepare(images, labels, done)
             self._step(count)
@@ -189,13 +189,12 @@ class Job:
             IMAGENET_MEAN,
             IMAGENET_STD,
             self.generator,
-            config.mix,
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             if cuda:
                 x = x.to(torch.bfloat16, memory_format=torch.channels_last)
             teacher = None
-            if needs_teacher(config):
+            if needs_teacher(config, count == self.blocks):
                 with torch.no_grad():
                     teacher = self.averaged.network(x[judged(config, len(x))])
             terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))

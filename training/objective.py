@@ -60,12 +60,14 @@ class Objective(nn.Module):
         rows, columns = x.shape[-2] // block, x.shape[-1] // block
         high: Tensor | None = None
         policy_logits = threshold = None
+        everything = x.shape[0] * rows * columns
         if self.policy_net is not None:
             # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
             with torch.autocast(x.device.type, enabled=False):
                 policy_logits = self.policy_net(x.float(), block)
+        if n_high < everything and policy_logits is not None:
             high, threshold = sample_blocks(policy_logits, n_high, generator)
-        elif n_high < x.shape[0] * rows * columns:
+        elif n_high < everything:
             high = mixed_grid(x, block, n_high, generator)
         logits = self.network(x, None if high is None else Grid(high, block, n_high))
 
@@ -84,12 +86,15 @@ class Objective(nn.Module):
                 best, _ = losses.pixel_loss(teacher, labels[seen], self.weights)
                 reward = reward - losses.block_mean(best, block)
             policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
+        elif policy_logits is not None:
+            # Nothing was chosen; DistributedDataParallel waits for a gradient of every parameter all the same.
+            policy = 0.0 * policy_logits.mean()
         return torch.stack([task + distill + policy, task.detach(), distill.detach(), policy.detach()])
 
 
-def needs_teacher(config: TrainConfig) -> bool:
-    """Whether a run asks the averaged network at every step."""
-    gains = config.mode == "reinforce" and config.reward == "gain"
+def needs_teacher(config: TrainConfig, whole: bool) -> bool:
+    """Whether a step asks the averaged network; `whole`: every block runs high."""
+    gains = config.mode == "reinforce" and config.reward == "gain" and not whole
     return config.mode != "dense" and (config.distill > 0 or gains)
 
 

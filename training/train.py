@@ -22,6 +22,7 @@ import yaml
 
 from segstream.errors import SegstreamError, UsageError
 from segstream.models import load_model
+from segstream.models.checkpoints import load_encoder
 from segstream.training.config import TrainConfig, load_config
 from segstream.training.data import Order
 from segstream.training.distributed import World, join, leave, spread
@@ -30,7 +31,6 @@ from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import Run, conclude, device_of, train
 from segstream.training.setup import Data, load_data
 from segstream.training.tracking import Tracker
-from segstream.training.weights import load_encoder
 
 
 def make_run(
@@ -47,7 +47,7 @@ def make_run(
         network = model.network.train()
     job = Job(config, len(data.classes), data.weights, data.samples.main.size, device, world.size, network, graphs)
     if config.encoder_weights is not None:
-        load_encoder(job.objective.network, config.encoder_weights)
+        load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())
     extra = data.extra if config.scenes else 0
     order = Order(data.main, extra, config.scenes, config.batch, config.seed, world.rank, world.size)
@@ -112,7 +112,7 @@ def run_training(
             say(f"stopped; go on with --resume --out {out}")
     finally:
         signal.signal(signal.SIGINT, before)
-        leave(world)
+        leave(world, [run.job for run in runs])
     errors = [run.error for run in runs if run.error]
     if errors:
         raise SegstreamError(errors[0])

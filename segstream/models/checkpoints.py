@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segstream.errors import ModelError
@@ -27,7 +29,7 @@ _UNUSED = re.compile(r"^network\.encoder\.(head|fc|classifier)\.|num_batches_tra
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a PyTorch checkpoint without running any code that the file may hold.
+    """Read the tensors of a checkpoint (PyTorch's or safetensors) without running any code that the file may hold.
 
     Returns:
         The tensors by name; a `state_dict` inside the file is taken out, `module.` prefixes are removed.
@@ -39,14 +41,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"there is no checkpoint {path}; check the path")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} cannot be read as plain weights, and segstream runs no code from files; save its `state_dict` "
             "alone with torch.save and import that"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is not a PyTorch checkpoint ({type(error).__name__}); check the file") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{path} is no checkpoint of weights ({type(error).__name__}); check the file") from error
     if isinstance(content, dict):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), dict):

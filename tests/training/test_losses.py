@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -33,3 +34,10 @@ def test_rare_classes_weigh_more() -> None:
     weights = class_weights(labels, 2, 0.5)
     torch.testing.assert_close(float(weights[1] / weights[0]), 3.0, atol=1e-4, rtol=0)
     torch.testing.assert_close(float(0.9 * weights[0] + 0.1 * weights[1]), 1.0, atol=1e-5, rtol=0)
+
+
+def test_bootstrap_takes_the_worst_pixels() -> None:
+    loss = torch.tensor([[[1.0, 4.0], [2.0, 3.0]]])
+    weight = torch.tensor([[[1.0, 2.0], [1.0, 1.0]]])
+    assert float(mean_loss(loss, weight, bootstrap=0.5)) == pytest.approx(7 / 3)
+    assert float(mean_loss(loss, weight)) == pytest.approx(10 / 5)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from segstream.blocks import Grid
+from segstream.models import PolicyNet, SwiftNet
+from segstream.training.config import TrainConfig
+from segstream.training.job import Job
+from segstream.training.objective import Objective, judged
 from segstream.training.reinforce import calibrate, policy_loss, sample_blocks, top_blocks
+from segstream.training.validate import Split, oracle_scores
 
 
 def test_samples_are_exactly_as_many_as_asked_for() -> None:
@@ -64,3 +70,50 @@ def test_threshold_parts_the_chosen_from_the_rest() -> None:
     logits = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
     high, threshold = top_blocks(logits, 12)
     assert torch.equal(high, logits > threshold)
+
+
+def objective(**settings: object) -> tuple[Objective, torch.Tensor, torch.Tensor]:
+    """An objective with a tiny batch of four images of two blocks each."""
+    torch.manual_seed(0)
+    config = TrainConfig(mode="reinforce", encoder="efficientnet-lite1", crop=(128, 64), batch=4, **settings)  # type: ignore[arg-type]
+    made = Objective(config, SwiftNet(config.encoder, 3), PolicyNet(), torch.ones(3))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 3, 64, 128, generator=generator)
+    return made, x, torch.randint(0, 3, (4, 64, 128), generator=generator)
+
+
+def test_only_judged_images_teach_the_policy() -> None:
+    made, x, labels = objective(judged=0.25, distill=0.0)
+    assert judged(made.config, 4) == slice(3, None, 4)  # the last one, where drawn scenes lie
+    seen: list[torch.Tensor] = []
+    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), seen.append(out))[1])  # type: ignore[union-attr]
+    teacher = torch.zeros(1, 3, 16, 32)
+    made(x, labels, 3, torch.Generator().manual_seed(0), teacher)[0].backward()
+    grad = seen[0].grad
+    assert grad is not None and grad[3].abs().min() > 0 and grad[:3].abs().max() == 0
+
+
+def test_at_first_all_blocks_run_high_and_the_policy_waits() -> None:
+    made, x, labels = objective(dense_first=0.5)
+    loss, task, _, policy = made(x, labels, 8, torch.Generator().manual_seed(0))
+    assert float(policy.detach()) == 0 and float(loss.detach()) == float(task.detach())
+    loss.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in made.policy_net.parameters())  # type: ignore[union-attr]
+    job = Job(made.config, 3, torch.ones(3), (60, 120), torch.device("cpu"))
+    assert [job.high_count(0, done) for done in (0.0, 0.49, 0.5, 1.0)] == [8, 8, 2, 2]
+
+
+def test_oracle_finds_where_low_resolution_loses() -> None:
+    """The network tells bright from dark with every block high; with all low it takes everything for dark."""
+
+    class Judge(torch.nn.Module):
+        def forward(self, x: torch.Tensor, grid: Grid | None = None) -> torch.Tensor:
+            bright = 4 * x[:, :1, ::4, ::4].sign() if grid is None else torch.full_like(x[:, :1, ::4, ::4], -4)
+            return torch.cat([-bright, bright], 1)
+
+    images = torch.zeros(1, 3, 64, 128, dtype=torch.uint8)
+    images[:, :, :, 64:] = 255
+    split = Split(images, (images[:, 0] > 0).to(torch.uint8))
+    scores = oracle_scores(Judge(), split, torch.ones(2), 64)  # type: ignore[arg-type]
+    assert scores.shape == (1, 1, 2)
+    assert abs(float(scores[0, 0, 0])) < 0.3 and float(scores[0, 0, 1]) > 5

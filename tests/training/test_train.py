@@ -10,10 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from segstream.errors import ModelError, UsageError
 from segstream.models import read_model
@@ -26,21 +24,6 @@ from segstream.training.train import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images to train on and one to validate."""
-    folder = tmp_path_factory.mktemp("camvid")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 4), ("val", 1)):
-        for name in (part, f"{part}annot"):
-            (folder / name).mkdir()
-        for i in range(count):
-            image = rng.integers(0, 256, (60, 120, 3), dtype=np.uint8)
-            Image.fromarray(image).save(folder / part / f"{i}.png")
-            Image.fromarray((image[..., 0] // 25).astype(np.uint8)).save(folder / f"{part}annot" / f"{i}.png")
-    return folder
 
 
 def config(folder: Path, **more: object) -> TrainConfig:
