@@ -30,6 +30,16 @@
 
 using scalar = SCALAR;
 
+// Where a kernel is launched to start while the one before it ends (sm_90 and later), it waits here for that one, and lets
+// the next come up in turn; elsewhere this does nothing. Before it a kernel may read weights and the tables of tiles, which
+// are at least two kernels old, and nothing else.
+__device__ inline void after_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(__half x) { return __half2float(x); }
 __device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }

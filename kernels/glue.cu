@@ -71,16 +71,24 @@ KERNEL __launch_bounds__(256) pad_features(
   if ((int)blockIdx.x < halo_blocks) {
     const int ring = ring_size(qh, qw), count = n_tiles * ring * groups;
     const int first = blockIdx.x * HALO_COPIES * blockDim.x + threadIdx.x;
-    Raw value[HALO_COPIES];
+    int codes[HALO_COPIES];
     long long to[HALO_COPIES];
 #pragma unroll
     for (int j = 0; j < HALO_COPIES; j++) {
-      const int item = first + j * blockDim.x, c = item % groups * VEC, t = item / groups / ring;
+      const int item = first + j * blockDim.x, t = item / groups / ring;
       if (item >= count) continue;
       const Pixel at = ring_pixel(item / groups % ring, qh, qw);
-      const int code = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
-      value[j] = code >= 0 ? load_raw(x + (long long)code * channels + c) : to_raw(read_code(x, code, qw, channels, c));
-      to[j] = padded_row(t, at.y, at.x, qh, qw, p) * channels + c;
+      codes[j] = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
+      to[j] = padded_row(t, at.y, at.x, qh, qw, p) * channels + item % groups * VEC;
+    }
+    after_previous();
+    Raw value[HALO_COPIES];
+#pragma unroll
+    for (int j = 0; j < HALO_COPIES; j++) {
+      const int item = first + j * blockDim.x, c = item % groups * VEC;
+      if (item >= count) continue;
+      value[j] = codes[j] >= 0 ? load_raw(x + (long long)codes[j] * channels + c)
+                               : to_raw(read_code(x, codes[j], qw, channels, c));
     }
 #pragma unroll
     for (int j = 0; j < HALO_COPIES; j++)
@@ -89,6 +97,7 @@ KERNEL __launch_bounds__(256) pad_features(
   }
   const int count = n_tiles * qh * qw * groups;
   const int first = (blockIdx.x - halo_blocks) * COPIES * blockDim.x + threadIdx.x;
+  after_previous();
   Raw value[COPIES];
 #pragma unroll
   for (int j = 0; j < COPIES; j++) {
@@ -124,6 +133,7 @@ KERNEL __launch_bounds__(256) pool_border(
     scalar* __restrict__ padded,       // [T, qh+2, qw+2, C]; only the halo and what is finished here is written
     const int* __restrict__ near,      // [T, 8]
     int n_tiles, int halo_blocks, int qh, int qw, int channels, int p) {
+  after_previous();
   FIX_TILE;
   FIX_PADDING;
   const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
@@ -205,6 +215,7 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
     if (t >= n_tiles) return;
     const Pixel at = ring_pixel(item / groups % ring, qh, qw);
     if (same(neighbour_of(near, t, at, qh, qw))) return;
+    after_previous();
     const auto sum_at = [&](int t, int y, int x_, bool finer) {
       const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
       int codes[4];
@@ -233,24 +244,26 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
 #pragma unroll
     for (int j = 0; j < 4; j++) codes[j] = near_source(near, t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw, edge);
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-      if (codes[j] >= 0) corners[j] = load_raw(x + (long long)codes[j] * channels + c);
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-      if (codes[j] < 0) corners[j] = to_raw(read_code(x, codes[j], cw, channels, c));
-#pragma unroll
     for (int j = 0; j < 4; j++) {
       const Pixel at{2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2};
       const bool inside = at.y >= 0 && at.y < qh && at.x >= 0 && at.x < qw;
       own[j] = -1;
       if (inside || (p && same(neighbour_of(near, t, at, qh, qw)))) own[j] = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
     }
+    after_previous();
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      if (codes[j] >= 0) corners[j] = load_raw(x + (long long)codes[j] * channels + c);
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+      if (codes[j] < 0) corners[j] = to_raw(read_code(x, codes[j], cw, channels, c));
   } else {
     const int per_tile = max((ch - 1) * (cw - 1), 1), local = item - (halo_blocks + border_blocks) * (int)blockDim.x;
     const int quad = local / groups % per_tile;
     t = local / groups / per_tile;
     if (t >= n_tiles) return;
     ky = 1 + quad / max(cw - 1, 1), kx = 1 + quad % max(cw - 1, 1);
+    after_previous();
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       corners[j] = load_raw(x + row_at(t, ky - 1 + j / 2, kx - 1 + j % 2, ch, cw) * channels + c);
@@ -301,7 +314,8 @@ KERNEL __launch_bounds__(256) combine_tiles(
     const int* __restrict__ near,    // [T, 8]
     const int* __restrict__ tiles, int gh, int gw, int n_tiles, int first_low, int border_blocks, int copy_blocks, int qh,
     int qw, int channels, int edge) {
-  FIX_TILE;
+  after_previous();
+  FIX_SIDES;
   const Map map{nullptr, tiles, gh, gw, qh, qw};
   const int groups = channels / VEC, pitch = 2 * gw * qw, block = blockIdx.x;
   if (block >= border_blocks && block < border_blocks + copy_blocks) {

@@ -18,38 +18,43 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
                     const float* bias,      // [columns]
                     __half* out,            // [rows, columns]
                     int rows, int depth, int columns) {
+#ifdef FIXED_DEPTH
+  depth = FIXED_DEPTH;
+#endif
   __shared__ __align__(128) __half a_rows[ROWS * A_PITCH];
   __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
   const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS, groups = depth / 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int i = threadIdx.x; i < depth * COLUMNS / 8; i += blockDim.x) {
+    const int k = i / (COLUMNS / 8), n = i % (COLUMNS / 8) * 8;
+    *reinterpret_cast<Pack<__half, 8>*>(b_rows + k * B_PITCH + n) =
+        *reinterpret_cast<const Pack<__half, 8>*>(weights + (long long)k * columns + first_column + n);
+  }
+  after_previous();
+  // A thread keeps to its eight channels.
   constexpr int AHEAD = 8;  // loads under way
-  for (int begin = threadIdx.x; begin < ROWS * groups; begin += AHEAD * blockDim.x) {
-    Pack<__half, 8> packs[AHEAD];
+  const int c = threadIdx.x % groups * 8, own = threadIdx.x / groups, rows_at_once = blockDim.x / groups;
+  const auto gain = *reinterpret_cast<const Pack<float, 8>*>(scale + c);
+  const auto offset = *reinterpret_cast<const Pack<float, 8>*>(shift + c);
+  for (int begin = own; own < rows_at_once && begin < ROWS; begin += AHEAD * rows_at_once) {
+    Raw packs[AHEAD];
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
-      const int i = begin + j * blockDim.x, row = i / groups, c = i % groups * 8;
-      if (row < ROWS && first + row < rows)
-        packs[j] = *reinterpret_cast<const Pack<__half, 8>*>(x + (long long)(first + row) * depth + c);
+      const int row = begin + j * rows_at_once;
+      if (row < ROWS && first + row < rows) packs[j] = load_raw(x + (long long)(first + row) * depth + c);
     }
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
-      const int i = begin + j * blockDim.x, row = i / groups, c = i % groups * 8;
+      const int row = begin + j * rows_at_once;
       if (row >= ROWS) continue;
-      Pack<__half, 8> pack;
-      const auto gain = *reinterpret_cast<const Pack<float, 8>*>(scale + c);
-      const auto offset = *reinterpret_cast<const Pack<float, 8>*>(shift + c);
+      Raw pack;
 #pragma unroll
       for (int k = 0; k < 8; k++) {
         const float value = first + row < rows ? __half2float(packs[j].v[k]) * gain.v[k] + offset.v[k] : 0.f;
         pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
       }
-      *reinterpret_cast<Pack<__half, 8>*>(a_rows + row * A_PITCH + c) = pack;
+      *reinterpret_cast<Raw*>(a_rows + row * A_PITCH + c) = pack;
     }
-  }
-  for (int i = threadIdx.x; i < depth * COLUMNS / 8; i += blockDim.x) {
-    const int k = i / (COLUMNS / 8), n = i % (COLUMNS / 8) * 8;
-    *reinterpret_cast<Pack<__half, 8>*>(b_rows + k * B_PITCH + n) =
-        *reinterpret_cast<const Pack<__half, 8>*>(weights + (long long)k * columns + first_column + n);
   }
   __syncthreads();
   wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[COLUMNS / 16];

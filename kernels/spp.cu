@@ -61,6 +61,7 @@ KERNEL __launch_bounds__(512, 2) pool_cells(const scalar* x,       // [T, qh, qw
     const int k = own + i * PARTS;
     held[i] = own < PARTS && k < channels ? weights[((long long)level * channels + k) * width + out] : 0.f;
   }
+  after_previous();
   if (worker < workers) {
     Vec sum = zero_vec();
     for (int begin = worker; begin < count; begin += AHEAD * workers) {
@@ -122,6 +123,7 @@ KERNEL pyramid(const scalar* x,      // [T, qh, qw, C]
                scalar* out,          // [T, qh, qw, total]
                const int* blocks, const int* tiles, int gh, int gw, int qh, int qw, int channels, int width, int total,
                int fine, int columns0, int columns1, int columns2) {
+  after_previous();
   FIX_SIDES;
   const Map map{blocks, tiles, gh, gw, qh, qw};
   const int item = blockIdx.x * blockDim.x + threadIdx.x, t = blockIdx.y;

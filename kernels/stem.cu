@@ -55,6 +55,7 @@ KERNEL sample_frame(const unsigned char* __restrict__ frame,  // [height, width,
                     int* __restrict__ near,                   // [T, 8], see find_near; not written where `whole`
                     const int* __restrict__ blocks, const int* __restrict__ tiles, int gh, int gw, int n_tiles, int block,
                     int height, int width, int rows, int columns, int whole) {
+  after_previous();
   const int entry = (blockIdx.y * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
   if (!whole && entry < n_tiles * 8) {
     const Map map{blocks, tiles, gh, gw, 1, 1};
@@ -142,6 +143,7 @@ KERNEL __launch_bounds__(THREADS, 2) stem(
   for (int i = threadIdx.x; i < 7 * KERNEL_ROW * OUT / 8; i += blockDim.x)
     *reinterpret_cast<Pack<__half, 8>*>(weight_rows + i / (OUT / 8) * WEIGHT_PITCH + i % (OUT / 8) * 8) =
         *reinterpret_cast<const Pack<__half, 8>*>(weights + i * 8);
+  after_previous();
   const int steps_x = ow / SIDE, per_tile = oh / SIDE * steps_x, steps = n_tiles * per_tile;
   int2 ahead[PIXELS_EACH];  // the next step's patch, loaded while this one's product is taken
   const auto load_patch = [&](int step) {

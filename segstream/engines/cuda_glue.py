@@ -216,7 +216,8 @@ def class_logits(x: Tensor, weights: Weights) -> Tensor:
     out = x.new_empty(t, qh, qw, columns)
     arguments: list[Argument] = [x, weights.class_norm.scale, weights.class_norm.shift, weights.classes]
     arguments += [weights.class_bias, out, rows, c, columns]
-    launch("labels.cu", "class_logits", (-(-rows // 128), columns // 32), 256, arguments)
+    defines = {"FIXED_DEPTH": str(c)}
+    launch("labels.cu", "class_logits", (-(-rows // 128), columns // 32), 256, arguments, defines=defines)
     return out
 
 
@@ -232,7 +233,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
     arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
-    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, 0))
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c))
     return out
 
 
