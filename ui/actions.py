@@ -163,8 +163,7 @@ class Actions:
 
     def statistics(self) -> None:
         """Show or hide the figures over the picture."""
-        statistics = self.window.statistics
-        statistics.setVisible(not statistics.isVisible())
+        self.window.statistics.toggle()
         self.window.draw_figures()
 
     def help(self) -> None:

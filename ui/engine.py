@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segstream.errors import SegstreamError
 from segstream.frames import Frame, Result
 from segstream.pace import BudgetController
@@ -47,8 +50,8 @@ class Seat:
         self.left = False
         self.budget = 1.0
 
-    def __call__(self, image: Frame) -> Result:
-        return self._engine.segment(image, self)
+    def __call__(self, image: Frame, previous: NDArray[np.bool_] | None = None) -> Result:
+        return self._engine.segment(image, self, previous)
 
     def leave(self) -> None:
         """The source was left."""
@@ -102,7 +105,7 @@ class Engine:
             self.busy = f"Loading {settings.model or 'the model'}"
             self._loader.submit(wanted)
 
-    def segment(self, frame: Frame, seat: Seat) -> Result:
+    def segment(self, frame: Frame, seat: Seat, previous: NDArray[np.bool_] | None = None) -> Result:
         """Segment one frame, whatever it takes; see `Seat`."""
         while True:
             with self._changed:
@@ -112,7 +115,7 @@ class Engine:
                 if segmenter is None or seat.left or self._closing:
                     raise Left
                 try:
-                    return self._segment(segmenter, settings, frame)
+                    return self._segment(segmenter, settings, frame, previous)
                 except SegstreamError as error:
                     problem = str(error)
                 except Exception as error:  # the window must say it and live on
@@ -124,11 +127,13 @@ class Engine:
         with self._changed:
             self._changed.wait_for(lambda: self._version != version or seat.left or self._closing)
 
-    def _segment(self, segmenter: Segmenter, settings: Settings, frame: Frame) -> Result:
+    def _segment(
+        self, segmenter: Segmenter, settings: Settings, frame: Frame, previous: NDArray[np.bool_] | None
+    ) -> Result:
         segmenter.policy = self._network.policy_for(settings.policy)
         segmenter.threshold, segmenter.budget = settings.threshold, self.budget()
         start = time.perf_counter()
-        result = segmenter(frame)
+        result = segmenter(frame, previous)
         controller = self._controller
         if controller is not None:
             controller.update(1000 * (time.perf_counter() - start), result.high_share)

@@ -83,6 +83,12 @@ class Statistics(QLabel):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.move(_MARGIN, _MARGIN)
+        self.wanted = False
+        self.hide()
+
+    def toggle(self) -> None:
+        """Show the figures as soon as there are some, or hide them."""
+        self.wanted = not self.wanted
         self.hide()
 
     def show_lines(self, lines: list[tuple[str, str]]) -> None:
@@ -90,6 +96,7 @@ class Statistics(QLabel):
         width = max((len(name) for name, _ in lines), default=0)
         self.setText("\n".join(f"{name:<{width}}  {value}" for name, value in lines))
         self.adjustSize()
+        self.show()
 
 
 class ClassChip(QFrame):

@@ -205,7 +205,7 @@ class Window(QMainWindow):
             self.side.cost.draw(self.measurements)
             if result is not None:
                 self.side.legend.set_shares(result.class_shares())
-        if self.statistics.isVisible() and result is not None:
+        if self.statistics.wanted and result is not None:
             self.statistics.show_lines(self._statistics(result))
 
     def _statistics(self, result: Result) -> list[tuple[str, str]]:
@@ -285,6 +285,8 @@ class Window(QMainWindow):
         note = f"Opening {playback.source.name}…" if playback.status == OPENING else f"{playback.busy or 'One moment'}…"
         self.picture.set_note(note)
         self.stack.setCurrentWidget(self.welcome if empty else self.picture)
+        self.message.raise_()  # the page that comes up would cover it
+        self.full_screen.place()
         self.transport.setVisible(not empty and not self.full_screen.resting)
         self._show_side()
         self.setWindowTitle(

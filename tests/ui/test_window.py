@@ -186,6 +186,9 @@ def test_a_source_that_cannot_be_opened_is_one_sentence(
     assert words in window.state.message and "secret" not in window.state.message
     assert window.state.message_kind == "error" and window.message.isVisible()
     assert "secret" not in window.windowTitle()
+    assert window.welcome.isVisible()
+    seen = window.childAt(window.message.mapTo(window, window.message.rect().center()))
+    assert window.message in (seen, seen.parentWidget())  # nothing lies over it
     window.open(str(video))
     qtbot.waitUntil(status(window, PLAYING), timeout=30_000)
 
