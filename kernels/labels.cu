@@ -47,13 +47,14 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
     for (int j = 0; j < AHEAD; j++) {
       const int row = begin + j * rows_at_once;
       if (row >= ROWS) continue;
-      Raw pack;
+      Raw pack;  // rows past the last hold anything: their results are not stored
 #pragma unroll
-      for (int k = 0; k < 8; k++) {
-        const float value = first + row < rows ? __half2float(packs[j].v[k]) * gain.v[k] + offset.v[k] : 0.f;
-        pack.v[k] = __float2half_rn(fmaxf(value, 0.f));
+      for (int k = 0; k < 8; k += 2) {
+        const float2 value = __half22float2(reinterpret_cast<const __half2&>(packs[j].v[k]));
+        const float2 sum{value.x * gain.v[k] + offset.v[k], value.y * gain.v[k + 1] + offset.v[k + 1]};
+        reinterpret_cast<__half2&>(pack.v[k]) = __hmax2(__float22half2_rn(sum), __float2half2_rn(0.f));
       }
-      *reinterpret_cast<Raw*>(a_rows + row * A_PITCH + c) = pack;
+      *reinterpret_cast<RawWord*>(a_rows + row * A_PITCH + c) = reinterpret_cast<const RawWord&>(pack);
     }
   }
   __syncthreads();
