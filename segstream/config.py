@@ -30,6 +30,7 @@ class Settings:
         policy: name of the policy; None takes the model's own.
         threshold: score above which a block is high, 0..1; None takes the model's own.
         budget: largest share of blocks that may be high, 0..1.
+        steady: see `segstream.Segmenter`.
         size: width and height of the network input; None takes the model's own.
         block: side of a block in pixels; None takes the model's own.
         target_fps: frames per second to keep up with by adapting the budget.
@@ -48,6 +49,7 @@ class Settings:
     policy: str | None = None
     threshold: float | None = None
     budget: float = 1.0
+    steady: float = 0.15
     size: tuple[int, int] | None = None
     block: int | None = None
     target_fps: float | None = None
@@ -100,6 +102,7 @@ class Settings:
             policy=self.policy,
             threshold=self.threshold,
             budget=self.budget,
+            steady=self.steady,
             size=self.size,
             block=self.block,
         )

@@ -47,7 +47,9 @@ class Segments(Protocol):
 
     budget: float
 
-    def __call__(self, image: Frame) -> Result: ...
+    def __call__(self, image: Frame, previous: NDArray[np.bool_] | None = None) -> Result:
+        """Segment a frame; `previous` is the grid [GH, GW] of the frame before it, None after a seek."""
+        ...
 
 
 class Pipeline:
@@ -150,6 +152,11 @@ class Pipeline:
     @property
     def running(self) -> bool:
         return self._collector.began and not self._done.is_set()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every source is at its end and its last result has been delivered; a `seek` makes it false again."""
+        return all(lane.feed.ended and not lane.results.unfinished_tasks for lane in self._lanes)
 
     @property
     def stopped(self) -> bool:
@@ -275,7 +282,8 @@ class Pipeline:
     def _segment_one(self, lane: Running, fed: Fed) -> None:
         self._collector.stage("decode", fed.read_ms)
         begin = time.perf_counter()
-        result = self._segmenter(fed.frame)
+        result = self._segmenter(fed.frame, lane.blocks if fed.generation == lane.generation else None)
+        lane.blocks, lane.generation = result.blocks, fed.generation
         milliseconds = (time.perf_counter() - begin) * 1e3
         self._collector.stage("infer", milliseconds)
         if self._controller is not None:
@@ -304,6 +312,7 @@ class Pipeline:
                 result, generation = item
                 if generation == lane.feed.generation:
                     self._deliver_one(lane, result)
+                lane.results.task_done()
         except Exception as error:
             self._fail(error)
         self._close_sinks(lane)

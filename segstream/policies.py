@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zlib
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segstream.errors import UsageError
 from segstream.models.policy_net import PolicyNet
 
 POLICIES = ("learned", "heuristic", "random", "high", "low")
+STEADY = 0.15  # how far below the threshold a video's block must fall before it runs low again, as a share of it
 # A block is high above this score where neither the user nor the model says otherwise.
 THRESHOLDS = {"learned": 0.5, "heuristic": 0.12, "random": 0.5, "high": 0.5, "low": 0.5}
 
@@ -103,7 +106,27 @@ def select(scores: Tensor, threshold: float = 0.5, budget: float = 1.0) -> Tenso
     return above & within.view_as(above)
 
 
-def check_options(policy: str, threshold: float | None, budget: float) -> None:
+def bonus_of(previous: NDArray[np.bool_], policy: str, threshold: float, steady: float) -> NDArray[np.float32] | None:
+    """What to add to the scores of a video's frame, so that blocks do not flip to and fro between frames.
+
+    A block that was high in the last frame stays high until its score falls below (1 - steady) * threshold, and under a
+    budget it gives way only to one that scores clearly higher.
+
+    Args:
+        previous: bool [GH, GW], the last frame's grid.
+        policy: only "learned" and "heuristic" look at the picture; for others there is nothing to add.
+        threshold: score above which a block is high.
+        steady: 0..1.
+
+    Returns:
+        float32 [GH, GW], or None.
+    """
+    if steady == 0 or policy not in ("learned", "heuristic"):
+        return None
+    return previous.astype(np.float32) * np.float32(steady * threshold)
+
+
+def check_options(policy: str, threshold: float | None, budget: float, steady: float = 0.0) -> None:
     """Check what a user chose.
 
     Raises:
@@ -111,6 +134,6 @@ def check_options(policy: str, threshold: float | None, budget: float) -> None:
     """
     if policy not in POLICIES:
         raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
-    for name, value in (("threshold", threshold), ("budget", budget)):
+    for name, value in (("threshold", threshold), ("budget", budget), ("steady", steady)):
         if value is not None and not 0 <= value <= 1:
             raise UsageError(f"the {name} must be from 0 to 1, not {value}")

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from segstream.segmenter import Segmenter
 
 _SOURCE_FIELDS = {field.name for field in dataclasses.fields(SourceOptions)}
+_OUTPUT_OPTIONS = {field.name for field in dataclasses.fields(VideoOptions)} | {"save_masks", "save_jsonl", "rle"}
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
     wake = threading.Event()
     feed = Feed(source, wake)
     feed.start()
+    blocks = None
     try:
         while True:
             wake.clear()
             fed = feed.try_take()
             if fed is not None:
-                yield segmenter(fed.frame)
+                result = segmenter(fed.frame, blocks)
+                blocks = result.blocks
+                yield result
             elif feed.ended:
                 return
             else:
@@ -115,6 +120,49 @@ def record(
     out: str | Path | None,
     model: Any = None,
     *,
+    draw: DrawOptions | None = None,
+    target_fps: float | None = None,
+    on_start: Callable[[Pipeline], None] | None = None,
+    **options: Any,
+) -> RecordSummary:
+    """Segment a source into files.
+
+    Args:
+        spec, out: see `open_lanes`.
+        model: a `Segmenter`, or the name or path of a model.
+        draw: how the video is drawn.
+        target_fps: see `Pipeline`.
+        on_start: called with the running pipeline, to watch or stop it.
+        options: those of `open_lanes`, fields of `SourceOptions`, and arguments of `Segmenter`.
+
+    Raises:
+        SegstreamError: whatever failed first; outputs are finished and what was written stays readable.
+    """
+    rest = {name: value for name, value in options.items() if name in _SOURCE_FIELDS or name in _OUTPUT_OPTIONS}
+    lanes = open_lanes(spec, out, **rest)
+    with _abandoned_on_error(lanes):
+        segmenter = _segmenter(model, {name: value for name, value in options.items() if name not in rest})
+    return record_lanes(lanes, segmenter, draw=draw, target_fps=target_fps, on_start=on_start)
+
+
+def record_lanes(
+    lanes: Sequence[Lane],
+    segmenter: Segmenter,
+    *,
+    draw: DrawOptions | None = None,
+    target_fps: float | None = None,
+    on_start: Callable[[Pipeline], None] | None = None,
+) -> RecordSummary:
+    """Segment what `open_lanes` has opened; as `record`, and the lanes are closed whatever happens."""
+    pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
+    pipeline.run(on_start)
+    return summary(pipeline, lanes)
+
+
+def open_lanes(
+    spec: Spec | Sequence[Spec],
+    out: str | Path | None,
+    *,
     audio: str = "copy",
     codec: str = "auto",
     crf: int | None = None,
@@ -125,31 +173,26 @@ def record(
     save_masks: str | Path | None = None,
     save_jsonl: str | Path | None = None,
     rle: bool = False,
-    draw: DrawOptions | None = None,
-    target_fps: float | None = None,
-    on_start: Callable[[Pipeline], None] | None = None,
     **options: Any,
-) -> RecordSummary:
-    """Segment a source into files.
+) -> list[Lane]:
+    """Open sources and outputs, so that whatever is wrong with them is told before a model is loaded.
 
     Args:
         spec: see `segstream.sources.open_source`; with a list of them (strings), `out`, `save_masks` and `save_jsonl`
             are folders and each source gets its own files there.
         out: the annotated video (.mp4, .mkv, .webm, .mov), or None for none.
-        model: a `Segmenter`, or the name or path of a model.
         audio, codec, crf, overwrite, on_resize, segment_seconds, keep_bytes: see `VideoOptions`.
         save_masks: folder for one palette PNG per frame.
         save_jsonl: file for one JSON line per frame; with `rle` its masks in COCO's encoding too.
-        draw: how the video is drawn.
-        target_fps: see `Pipeline`.
-        on_start: called with the running pipeline, to watch or stop it.
-        options: fields of `SourceOptions` and arguments of `Segmenter`.
+        options: fields of `SourceOptions`.
 
     Raises:
-        SegstreamError: whatever failed first; outputs are finished and what was written stays readable.
+        SegstreamError: a source or an output that cannot be used; nothing stays open, nothing is left behind.
     """
     if out is None and save_masks is None and save_jsonl is None:
         raise UsageError("there is nothing to write; give an output video, a folder for masks or a file for JSON lines")
+    if out is not None and save_jsonl is not None and Path(out) == Path(save_jsonl) and isinstance(spec, (str, Path)):
+        raise UsageError(f"{out} cannot be the video and the JSON lines at once; give two names")
     video = VideoOptions(
         codec=codec,
         crf=crf,
@@ -159,11 +202,11 @@ def record(
         segment_seconds=segment_seconds,
         keep_bytes=keep_bytes,
     )
-    source_options, rest = _split(options)
+    source_options = SourceOptions(**options)
     specs: list[Any] = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     lanes: list[Lane] = []
-    try:
-        names: set[str] = set()
+    names: set[str] = set()
+    with _abandoned_on_error(lanes):
         for one in specs:
             source = open_source(one, source_options)
             sinks: list[Sink] = []
@@ -177,16 +220,24 @@ def record(
                 sinks.append(MaskSink(targets[1], overwrite))
             if targets[2] is not None:
                 sinks.append(JsonlSink(targets[2], overwrite, rle))
-        segmenter = _segmenter(model, rest)
+    return lanes
+
+
+@contextmanager
+def _abandoned_on_error(lanes: Sequence[Lane]) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        for lane in lanes:
-            for sink in lane.sinks:
-                sink.abort()
-            lane.source.close()
+        abandon(lanes)
         raise
-    pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
-    pipeline.run(on_start)
-    return summary(pipeline, lanes)
+
+
+def abandon(lanes: Sequence[Lane]) -> None:
+    """Close lanes that never ran."""
+    for lane in lanes:
+        for sink in lane.sinks:
+            sink.abort()
+        lane.source.close()
 
 
 def _targets_of(source: Source, targets: tuple[Any, ...], used: set[str]) -> tuple[Any, ...]:

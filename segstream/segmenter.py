@@ -18,14 +18,14 @@ from segstream.flops import measure
 from segstream.frames import Frame, Result
 from segstream.geometry import Geometry, check_image, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
-from segstream.policies import THRESHOLDS, check_options
+from segstream.policies import STEADY, THRESHOLDS, bonus_of, check_options
 
 
 class Segmenter:
     """Segments images with a SegBlocks network.
 
-    Settings may be changed between frames from any thread: `policy`, `threshold`, `budget` and `seed` are read once for
-    each frame. Calls themselves must come from one thread at a time.
+    Settings may be changed between frames from any thread: `policy`, `threshold`, `budget`, `steady` and `seed` are
+    read once for each frame. Calls themselves must come from one thread at a time.
 
     Args:
         model: name of an installed model, path of a .safetensors file, or a loaded `Model`.
@@ -35,6 +35,8 @@ class Segmenter:
         budget: largest share of blocks at high resolution, 0..1.
         size: width and height of the network input; None takes about as many pixels as the model was trained on.
         block: side of a block in pixels of the network input, 64, 128 and so on; None takes the model's own.
+        steady: how steady the grid of a video is, 0..1: a block that was high in the `previous` frame stays high until
+            its score falls below (1 - steady) * threshold.
         seed: for the random policy.
 
     Raises:
@@ -52,6 +54,7 @@ class Segmenter:
         budget: float = 1.0,
         size: tuple[int, int] | None = None,
         block: int | None = None,
+        steady: float = STEADY,
         seed: int = 0,
     ) -> None:
         loaded = model if isinstance(model, Model) else load_model(model)
@@ -59,8 +62,9 @@ class Segmenter:
         self.policy = spec.policy if policy is None else policy
         self.threshold = threshold
         self.budget = budget
+        self.steady = steady
         self.seed = seed
-        check_options(self.policy, threshold, budget)
+        check_options(self.policy, threshold, budget, steady)
         if self.policy == "learned" and loaded.policy_net is None:
             raise UsageError(f"the model {spec.name!r} has no learned policy; use heuristic, random, high or low")
         self.has_learned_policy = loaded.policy_net is not None
@@ -89,21 +93,28 @@ class Segmenter:
             return self.threshold
         return self.spec.thresholds.get(policy, THRESHOLDS[policy])
 
-    def __call__(self, image: NDArray[np.uint8] | Frame) -> Result:
+    def __call__(self, image: NDArray[np.uint8] | Frame, previous: NDArray[np.bool_] | None = None) -> Result:
         """Segment one image.
 
         Args:
             image: uint8 [H, W, 3] in RGB order, or a `Frame`.
+            previous: bool [GH, GW], `blocks` of the result for the frame before this one of the same video, which keeps
+                the grid steady; without it the same frame always gives the same grid. A grid of another size, as after
+                a change of resolution, is left out of account.
 
         Raises:
             UsageError: if it is no such image, or a setting that was changed cannot be used.
         """
         if not isinstance(image, Frame):
             image = Frame(image=check_image(image), captured_at=time.monotonic())
-        policy, budget = self.policy, self.budget
-        check_options(policy, self.threshold, budget)
+        policy, budget, steady = self.policy, self.budget, self.steady
+        check_options(policy, self.threshold, budget, steady)
         geometry = self.geometry(*image.image.shape[:2])
-        choice = Choice(policy, self.threshold_for(policy), budget, self.seed)
+        threshold = self.threshold_for(policy)
+        bonus = None
+        if previous is not None and previous.shape == (geometry.rows, geometry.columns):
+            bonus = bonus_of(previous, policy, threshold, steady)
+        choice = Choice(policy, threshold, budget, self.seed, bonus)
         output = self._engine.infer(image.image, geometry, choice)
         return self._result(image, output, policy)
 

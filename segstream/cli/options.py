@@ -131,21 +131,9 @@ def source_option(help_text: str, multiple: bool = True) -> Decorator:
 
 
 source_options = _stack(
-    option(
-        "--start",
-        type=SECONDS,
-        default=0.0,
-        metavar="S",
-        group="Source",
-        help="Skip the first S seconds.",
-    ),
+    option("--start", type=SECONDS, default=0.0, metavar="S", group="Source", help="Skip the first S seconds."),
     option("--end", type=POSITIVE, metavar="S", group="Source", help="End S seconds into the source."),
-    option(
-        "--max-frames",
-        type=COUNT,
-        group="Source",
-        help="End after N frames.",
-    ),
+    option("--max-frames", type=COUNT, group="Source", help="End after N frames."),
     option("--loop/--no-loop", default=False, group="Source", help="Start again at the end (files, images, demo)."),
     option(
         "--live",
@@ -198,6 +186,7 @@ source_options = _stack(
         help="Size to ask of a camera; see `segstream cameras`.",
     ),
     option("--cam-fps", type=POSITIVE, metavar="N", group="Source", help="Frames per second to ask of a camera."),
+    option("--cam-format", metavar="NAME", group="Source", help="Format to ask of a camera, such as mjpeg or yuyv422."),
     option(
         "--hwaccel",
         type=Words(["auto", "off", "cuda"]),
@@ -255,7 +244,17 @@ target_option = option(
     group="Model",
     help="Keep up with N frames a second by adapting the budget.",
 )
-compute_options = _stack(model_option, policy_options, target_option, device_option, size_option, block_option)
+steady_option = option(
+    "--steady",
+    type=SHARE,
+    default=0.15,
+    group="Model",
+    show_default=True,
+    help="How far below the threshold a block's score must fall before it runs low again, as a share of it.",
+)
+compute_options = _stack(
+    model_option, policy_options, steady_option, target_option, device_option, size_option, block_option
+)
 
 view_options = _stack(
     option(
@@ -349,6 +348,7 @@ _SOURCE_FIELDS = (
     "rtsp_transport",
     "cam_size",
     "cam_fps",
+    "cam_format",
     "hwaccel",
     "loop",
     "start",

@@ -20,12 +20,14 @@ class Choice:
         threshold: score above which a block runs at high resolution.
         budget: largest share of blocks that may.
         seed: for the random policy.
+        bonus: float32 [GH, GW], added to the policy's scores (`segstream.policies.bonus_of`), or None.
     """
 
     policy: str
     threshold: float
     budget: float = 1.0
     seed: int = 0
+    bonus: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True)

@@ -48,6 +48,8 @@ class CpuEngine:
         x = to_input(image, geometry, self.spec.mean, self.spec.std)
         prepared = clock()
         scores = score(choice.policy, x, geometry.block, self.policy_net, choice.seed)
+        if choice.bonus is not None:
+            scores = scores + torch.from_numpy(choice.bonus)
         high = select(scores, choice.threshold, choice.budget)[0].numpy()
         chosen = clock()
         logits = self.network(x, high, geometry.block)  # [1, K, h, w]

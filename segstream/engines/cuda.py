@@ -170,6 +170,7 @@ class CudaEngine:
         slot = next(slot for slot in graphs.slots if all(slot is not pending.slot for pending in self.under_way))
         allowed = int(choice.budget * graphs.total + 1e-6)
         slot.host_limits[:] = choice.threshold, allowed
+        slot.host_bonus[:] = 0 if choice.bonus is None else choice.bonus
         source = np.ascontiguousarray(scale_image(image, geometry))
         step = policy_step(geometry)
         if choice.policy == "learned" and geometry.content[0] % step == 0:

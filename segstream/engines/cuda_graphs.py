@@ -46,12 +46,15 @@ class Slot:
         shape, total = (geometry.rows, geometry.columns), geometry.rows * geometry.columns
         self.pinned_frame = torch.empty(height, width, 3, dtype=torch.uint8, pin_memory=True)
         self.pinned_scores = torch.zeros(shape, dtype=torch.float32, pin_memory=True)
+        self.pinned_bonus = torch.zeros(shape, dtype=torch.float32, pin_memory=True)
         self.pinned_limits = torch.zeros(2, dtype=torch.float32, pin_memory=True)  # threshold, blocks that may be high
         self.pinned_choice = torch.zeros(1 + total, dtype=torch.int32, pin_memory=True)  # count, then ranks
         self.host_frame, self.host_scores = self.pinned_frame.numpy(), self.pinned_scores.numpy()
+        self.host_bonus = self.pinned_bonus.numpy()
         self.host_limits, self.host_choice = self.pinned_limits.numpy(), self.pinned_choice.numpy()
         self.frame = torch.zeros(height, width, 3, dtype=torch.uint8, device=device)
         self.scores = torch.zeros(shape, dtype=torch.float32, device=device)
+        self.bonus = torch.zeros(shape, dtype=torch.float32, device=device)
         self.choice = torch.arange(-1, total, dtype=torch.int32, device=device)
         self.count, self.rank = self.choice[:1], self.choice[1:]
         self.labels = torch.empty(geometry.frame, dtype=torch.uint8, device=device)
@@ -133,7 +136,11 @@ class FrameGraphs:
 
     def choose(self, slot: Slot, policy: str) -> None:
         """From a slot's frame to ranks and count, on the GPU and in `pinned_choice`."""
-        rank_blocks(self.scores(slot, policy), slot.pinned_limits, slot.rank, slot.count)
+        scores = self.scores(slot, policy)
+        if policy != "host":
+            slot.bonus.copy_(slot.pinned_bonus, non_blocking=True)
+            scores = scores + slot.bonus
+        rank_blocks(scores, slot.pinned_limits, slot.rank, slot.count)
         slot.pinned_choice.copy_(slot.choice, non_blocking=True)
 
     def policy_graph(self, slot: Slot, policy: str) -> torch.cuda.CUDAGraph:

@@ -39,6 +39,8 @@ class TorchEngine:
         x = to_input(image, geometry, self.spec.mean, self.spec.std).to(self.device)
         prepared = clock()
         scores = score(choice.policy, x, geometry.block, self.policy_net, choice.seed)
+        if choice.bonus is not None:
+            scores = scores + torch.from_numpy(choice.bonus).to(self.device)
         grid = Grid(select(scores, choice.threshold, choice.budget), geometry.block)
         chosen = clock()
         logits = self.network(x, grid)

@@ -25,7 +25,7 @@ class Quick:
         self.budget = 1.0
         self.calls = 0
 
-    def __call__(self, frame: Frame) -> Result:
+    def __call__(self, frame: Frame, previous: object = None) -> Result:
         self.calls += 1
         if self.milliseconds:
             time.sleep(self.milliseconds / 1e3)

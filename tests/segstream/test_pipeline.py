@@ -130,7 +130,7 @@ class BrokenEngine(Quick):
         super().__init__()
         self.error = error
 
-    def __call__(self, frame):
+    def __call__(self, frame, previous=None):
         if frame.index == 3:
             raise self.error
         return super().__call__(frame)
@@ -210,9 +210,30 @@ def test_pause_step_and_seek(video: Path) -> None:
     viewer.wait_for(20)  # up to the end, which it waits at
     time.sleep(0.1)
     assert viewer.frames[10:] == list(range(40, 50)) and pipeline.running
+    assert pipeline.ended and pipeline.stats().lanes[0].state == "ended"
     pipeline.seek(0)
+    assert not pipeline.ended
     viewer.wait_for(25)
+    assert pipeline.stats().lanes[0].state == "connected" and not pipeline.ended
     assert viewer.frames[20:25] == [0, 1, 2, 3, 4]
+    pipeline.stop()
+    assert pipeline.join(2)
+
+
+def test_ended_means_that_the_last_result_was_delivered(video: Path) -> None:
+    late: list[bool] = []
+
+    def slow(result, picture, lane) -> None:
+        time.sleep(0.02)
+        late.append(pipeline.ended)
+
+    pipeline = Pipeline(open_source(video, SourceOptions(max_frames=5)), Quick(), on_result=slow, keep_open=True)
+    pipeline.start()
+    end = time.monotonic() + 5
+    while not pipeline.ended:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert late == [False] * 5 and pipeline.running
     pipeline.stop()
     assert pipeline.join(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from segstream.errors import UsageError
 from segstream.models import PolicyNet
-from segstream.policies import POLICIES, check_options, score, select
+from segstream.policies import POLICIES, bonus_of, check_options, score, select
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +100,32 @@ def test_the_heuristic_is_what_its_formula_says() -> None:
     again = torch.nn.functional.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
     lost = torch.nn.functional.avg_pool2d((x - again).abs().mean(1, keepdim=True), 64).squeeze(1)
     assert torch.allclose(score("heuristic", x, 64), 1 - torch.exp(-lost), atol=1e-5)
+
+
+def steady_grids(scores: list[list[float]], steady: float, budget: float = 1.0) -> list[list[bool]]:
+    """Grids of a video of one row of blocks, threshold 0.5."""
+    grids: list[np.ndarray] = []
+    for row in scores:
+        given = torch.tensor([[row]])
+        bonus = None if not grids else bonus_of(grids[-1], "learned", 0.5, steady)
+        if bonus is not None:
+            given = given + torch.from_numpy(bonus)
+        grids.append(select(given, 0.5, budget)[0].numpy())
+    return [grid[0].tolist() for grid in grids]
+
+
+def test_a_high_block_stays_high_until_its_score_has_clearly_fallen() -> None:
+    scores = [[0.6], [0.45], [0.55], [0.4], [0.3], [0.45]]
+    assert steady_grids(scores, 0.0) == [[True], [False], [True], [False], [False], [False]]
+    assert steady_grids(scores, 0.3) == [[True], [True], [True], [True], [False], [False]]
+
+
+def test_under_a_budget_a_block_gives_way_only_to_one_that_is_clearly_higher() -> None:
+    scores = [[0.7, 0.6], [0.7, 0.75], [0.7, 0.9]]
+    assert steady_grids(scores, 0.0, 0.5) == [[True, False], [False, True], [False, True]]
+    assert steady_grids(scores, 0.3, 0.5) == [[True, False], [True, False], [False, True]]
+
+
+def test_policies_that_do_not_look_are_left_alone() -> None:
+    previous = np.ones((2, 3), dtype=bool)
+    assert all(bonus_of(previous, policy, 0.5, 0.3) is None for policy in ("random", "high", "low"))

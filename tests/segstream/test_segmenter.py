@@ -73,3 +73,18 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
     bare = dataclasses.replace(untrained_model(), policy_net=None)
     with pytest.raises(UsageError, match="no learned policy"):
         Segmenter(bare, policy="learned")
+
+
+def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter(image: np.ndarray) -> None:
+    with Segmenter(
+        "untrained-rn18", device="cpu", policy="heuristic", size=(256, 128), block=64, steady=1.0
+    ) as segmenter:
+        alone = segmenter(image).blocks
+        everything = np.ones_like(alone)
+        assert segmenter(image, everything).blocks.sum() >= alone.sum()
+        assert segmenter(image, everything).blocks.all()  # nothing scores below (1 - 1.0) * threshold
+        assert np.array_equal(segmenter(image, np.ones((9, 9), dtype=bool)).blocks, alone)
+        assert np.array_equal(segmenter(image).blocks, alone)
+        segmenter.steady = 2.0
+        with pytest.raises(UsageError, match="steady"):
+            segmenter(image)

@@ -22,7 +22,7 @@ def main() -> None:
     seen = 0
 
     class Watching(Quick):
-        def __call__(self, frame):
+        def __call__(self, frame, previous=None):
             nonlocal seen
             seen += 1
             if seen in (2_000, frames):

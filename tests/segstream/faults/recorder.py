@@ -22,7 +22,7 @@ from tests.segstream.media import Quick
 
 
 class Counting(Quick):
-    def __call__(self, frame):
+    def __call__(self, frame, previous=None):
         print(self.calls, flush=True)
         return super().__call__(frame)
 

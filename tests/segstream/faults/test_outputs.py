@@ -168,7 +168,7 @@ def test_vanished_share(video: Path, tmp_path: Path, small_disk) -> None:
     (disk / "masks").mkdir()
 
     class Vanishing(Quick):
-        def __call__(self, frame):
+        def __call__(self, frame, previous=None):
             if frame.index == 30:
                 subprocess.run(["umount", "-l", str(disk)], check=True)
                 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(disk)], check=True)
