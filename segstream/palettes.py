@@ -12,6 +12,7 @@ from segstream.errors import UsageError
 
 Colour = tuple[int, int, int]
 
+# The classes of the datasets, in the order of their indices, with their colours: the one place for both.
 CAMVID: dict[str, Colour] = {
     "Sky": (128, 128, 128),
     "Building": (128, 0, 0),

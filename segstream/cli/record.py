@@ -72,6 +72,14 @@ Examples:
     group="Output",
     help="What happens to the sound.",
 )
+@option(
+    "--on-resize",
+    type=Words(["letterbox", "split"]),
+    default="letterbox",
+    show_default=True,
+    group="Output",
+    help="When the source changes its size: fit it into the first one, or start a new file.",
+)
 @overwrite_option
 @option(
     "--segment",
@@ -100,7 +108,8 @@ def command(**values: Any) -> int:
     outputs are folders.
     """
     from segstream.cli.progress import progress
-    from segstream.pipeline import record, stop_on_signals
+    from segstream.pipeline import stop_on_signals
+    from segstream.recording import abandon, open_lanes, record_lanes
 
     out, masks, lines = values.pop("output"), values.pop("save_masks"), values.pop("save_jsonl")
     keep_mb = values.pop("keep_mb")
@@ -109,6 +118,21 @@ def command(**values: Any) -> int:
         raise UsageError("no source was given; add -s FILE, -s 0 for a camera, or -s demo to try it out")
     if out is None and masks is None and lines is None:
         raise UsageError("nothing would be written; add -o OUT.mp4, --save-masks DIR or --save-jsonl FILE")
+    # A wrong source or output is told at once, before seconds are spent on the model.
+    lanes = open_lanes(
+        settings.sources[0] if len(settings.sources) == 1 else list(settings.sources),
+        out,
+        save_masks=masks,
+        save_jsonl=lines,
+        keep_bytes=None if keep_mb is None else int(keep_mb * 1e6),
+        **_fields(settings.source_options),
+        **values,
+    )
+    try:
+        segmenter = settings.make_segmenter()
+    except BaseException:
+        abandon(lanes)
+        raise
     with ExitStack() as stack:
         interruptions = []
 
@@ -116,18 +140,8 @@ def command(**values: Any) -> int:
             interruptions.append(stack.enter_context(stop_on_signals(pipeline)))
             stack.enter_context(progress(pipeline, settings.progress))
 
-        summary = record(
-            settings.sources[0] if len(settings.sources) == 1 else list(settings.sources),
-            out,
-            settings.make_segmenter(),
-            save_masks=masks,
-            save_jsonl=lines,
-            keep_bytes=None if keep_mb is None else int(keep_mb * 1e6),
-            draw=settings.draw_options(),
-            target_fps=settings.target_fps,
-            on_start=on_start,
-            **_fields(settings.source_options),
-            **values,
+        summary = record_lanes(
+            lanes, segmenter, draw=settings.draw_options(), target_fps=settings.target_fps, on_start=on_start
         )
     report(summary, quiet=settings.quiet or settings.progress == "json")
     return 130 if interruptions and interruptions[0].interrupted else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -91,10 +92,9 @@ def run_headless(settings: Settings) -> int:
     latest = Latest()
     lanes = [Lane(source) for source in sources]
     pipeline = Pipeline(lanes, segmenter, on_result=latest, target_fps=settings.target_fps)
-    with stop_on_signals(pipeline) as state:
-        pipeline.start()
-        with progress(pipeline, settings.progress, latest):
-            pipeline.wait()
+    with ExitStack() as stack:
+        state = stack.enter_context(stop_on_signals(pipeline))
+        pipeline.run(lambda _: stack.enter_context(progress(pipeline, settings.progress, latest)))
     for warning in summary(pipeline, lanes).warnings:
         console.message("warning", warning)
     shown = settings.progress == "json" or (settings.progress == "auto" and console.err().is_terminal)

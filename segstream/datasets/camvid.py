@@ -10,20 +10,9 @@ from pathlib import Path
 
 from segstream.datasets.base import Dataset, check_split, from_pairs, images_in, index_table
 from segstream.errors import SourceError
+from segstream.palettes import CAMVID
 
-CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-)
+CLASSES = tuple(CAMVID)  # in the order of their indices
 LAYOUT = "train/ with trainannot/, val/ with valannot/, test/ with testannot/ (labels under the image's name)"
 
 

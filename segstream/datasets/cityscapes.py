@@ -9,30 +9,11 @@ from pathlib import Path
 
 from segstream.datasets.base import Dataset, check_split, from_pairs, images_in, index_table
 from segstream.errors import SourceError
+from segstream.palettes import CITYSCAPES
 
-# Class name -> the value in the *_gtFine_labelIds.png files; the order is the one of the published train ids.
-LABEL_IDS = {
-    "road": 7,
-    "sidewalk": 8,
-    "building": 11,
-    "wall": 12,
-    "fence": 13,
-    "pole": 17,
-    "traffic light": 19,
-    "traffic sign": 20,
-    "vegetation": 21,
-    "terrain": 22,
-    "sky": 23,
-    "person": 24,
-    "rider": 25,
-    "car": 26,
-    "truck": 27,
-    "bus": 28,
-    "train": 31,
-    "motorcycle": 32,
-    "bicycle": 33,
-}
-CLASSES = tuple(LABEL_IDS)
+CLASSES = tuple(CITYSCAPES)  # in the order of the published train ids
+# The value of each class in the *_gtFine_labelIds.png files.
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LAYOUT = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
 
 
@@ -52,5 +33,5 @@ def open_cityscapes(folder: Path, split: str) -> Dataset:
             pairs.append((image, labels))
     if not pairs:
         raise SourceError(f"no images in {root}: looked for one folder a city; the layout expected is {LAYOUT}.")
-    table = index_table({value: index for index, value in enumerate(LABEL_IDS.values())})
+    table = index_table({value: index for index, value in enumerate(LABEL_IDS)})
     return from_pairs("cityscapes", split, CLASSES, pairs, table)

@@ -13,37 +13,11 @@ from segstream.models.files import Model, read_model
 from segstream.models.policy_net import PolicyNet
 from segstream.models.spec import ModelSpec
 from segstream.models.swiftnet import SwiftNet
+from segstream.palettes import CAMVID
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 DEFAULT_MODEL = "swiftnet-rn18-camvid"
 UNTRAINED = "untrained-rn18"  # random weights, for tests and timings that need no accuracy
-
-CAMVID_CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-)
-CAMVID_PALETTE = (
-    (128, 128, 128),
-    (128, 0, 0),
-    (192, 192, 128),
-    (128, 64, 128),
-    (60, 40, 222),
-    (128, 128, 0),
-    (192, 128, 128),
-    (64, 64, 128),
-    (64, 0, 128),
-    (64, 64, 0),
-    (0, 128, 192),
-)
 
 
 def model_names() -> list[str]:
@@ -86,7 +60,7 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> Model:
 
 def untrained_model(encoder: str = "resnet18", seed: int = 0) -> Model:
     """A model with seeded random weights: as fast as a trained one, and of no other use."""
-    spec = ModelSpec(name=UNTRAINED, encoder=encoder, classes=CAMVID_CLASSES, palette=CAMVID_PALETTE)
+    spec = ModelSpec(name=UNTRAINED, encoder=encoder, classes=tuple(CAMVID), palette=tuple(CAMVID.values()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SwiftNet(encoder, len(spec.classes)).eval()

@@ -19,11 +19,11 @@ from segstream.scenes.layout import draw_lots, draw_street
 from segstream.scenes.looks import Look, make_look
 from segstream.scenes.scenery import Scenery, make_scenery
 
-__all__ = ["CLASSES", "FPS", "render"]
+__all__ = ["CLASSES", "FPS", "SMALLEST", "render"]
 
 CLASSES = tuple(CAMVID)  # the labels count through CamVid's 11 classes
 FPS = 30
-_SMALLEST = 32
+SMALLEST = 32  # pixels of a side
 
 
 def render(
@@ -43,8 +43,8 @@ def render(
     Raises:
         UsageError: if the picture would be too small or the index is negative.
     """
-    if width < _SMALLEST or height < _SMALLEST:
-        raise UsageError(f"the drawn street cannot be {width}x{height} pixels; both sides must be at least {_SMALLEST}")
+    if width < SMALLEST or height < SMALLEST:
+        raise UsageError(f"the drawn street cannot be {width}x{height} pixels; both sides must be at least {SMALLEST}")
     if index < 0:
         raise UsageError(f"the drawn street has no picture {index}; the index starts at 0")
     look = _look(seed)

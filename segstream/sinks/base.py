@@ -77,7 +77,7 @@ class OutputFile:
             if not overwrite:
                 raise OutputError(f"{self.path} exists; choose another name or allow overwriting (--overwrite)")
             self._replaces = True
-            self.working = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
+            self.working = _free_name(self.path)
         if not os.access(folder, os.W_OK):
             raise OutputError(f"the folder {folder} may not be written to; choose another")
 
@@ -90,9 +90,27 @@ class OutputFile:
                 raise output_error(self.path, error) from error
             self._replaces = False
 
+    def discard_if_empty(self) -> None:
+        """Remove what this left behind if nothing was written into it."""
+        try:
+            if self.working.is_file() and not self.working.stat().st_size:
+                self.working.unlink()
+        except OSError:
+            pass  # it is in nobody's way
+
     def leave(self) -> str | None:
         """After a failure: the old file stays. Says where the unfinished new one is."""
         return f"the old {self.path.name} is untouched, the new one is {self.working}" if self._replaces else None
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside `path` that no file has: one may be what an earlier crash has left."""
+    number = 1
+    while True:
+        name = path.with_name(f"{path.stem}.part{number if number > 1 else ''}{path.suffix}")
+        if not name.exists():
+            return name
+        number += 1
 
 
 def output_error(path: Path, error: BaseException) -> OutputError:

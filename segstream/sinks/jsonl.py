@@ -43,6 +43,7 @@ class JsonlSink(Sink):
 
     def abort(self) -> None:
         self._close_file()
+        self._target.discard_if_empty()
 
     def _close_file(self) -> None:
         try:

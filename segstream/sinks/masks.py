@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -45,6 +46,7 @@ class MaskSink(Sink):
     def __init__(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
         super().__init__()
         self.path = Path(folder)
+        self._made = False
         if self.path.is_dir():
             if not overwrite and any(self.path.glob("*.png")):
                 raise OutputError(f"{self.path} already holds PNG files; choose another folder or allow overwriting")
@@ -53,6 +55,7 @@ class MaskSink(Sink):
         else:
             try:
                 self.path.mkdir()
+                self._made = True
             except OSError as error:
                 raise OutputError(
                     f"the folder {self.path} cannot be made ({error.strerror}); check its parent"
@@ -70,3 +73,8 @@ class MaskSink(Sink):
 
     def close(self) -> None:
         """Every file was finished when it was written."""
+
+    def abort(self) -> None:
+        if self._made:
+            with contextlib.suppress(OSError):  # there are masks in it
+                self.path.rmdir()

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from segstream.errors import UsageError
 from segstream.frames import Frame
+from segstream.scenes import FPS, SMALLEST
 from segstream.sources.base import Source, SourceInfo, SourceOptions, check_size
 
-_RATE = 25
-_FRAMES = 250
+_RATE = FPS
+_FRAMES = 10 * FPS
 _SIZE = (960, 544)
 
 
@@ -36,6 +37,8 @@ class DemoSource(Source):
                 raise UsageError(f"{spec!r} is not a demo; write demo or demo:WIDTHxHEIGHT")
             width, height = int(match.group(1)), int(match.group(2))
         check_size(width, height, spec)
+        if min(width, height) < SMALLEST:
+            raise UsageError(f"{spec} is too small to be drawn; both sides must be at least {SMALLEST} pixels")
         self._closed = False
         self._position = round(options.start * _RATE)
         self._end: int | None = None
@@ -71,6 +74,7 @@ class DemoSource(Source):
     def seek(self, seconds: float, before: bool = False) -> None:
         position = int(np.ceil(seconds * _RATE - 1e-6)) - (1 if before else 0)
         self._position = max(0, position if self._end is None else min(position, self._end - 1))
+        self.state = "connected"
 
     def close(self) -> None:
         self._closed = True

@@ -251,6 +251,7 @@ class FileSource(Source):
         with self._lock:
             if not self._closed:
                 self._position(max(0.0, seconds), before)
+                self.state = "connected"
 
     def _position(self, seconds: float, before: bool, keep_audio: bool = False) -> None:
         """Decode up to the wanted frame from a key frame before it, from further back where the index is wrong."""

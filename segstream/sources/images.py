@@ -113,6 +113,7 @@ class ImagesSource(Source):
         position = int(np.ceil(exact - 1e-6)) - (1 if before else 0)
         self._pending = None
         self._position = min(max(0, position), len(self._paths) - 1)
+        self.state = "connected"
 
     def close(self) -> None:
         self._closed = True

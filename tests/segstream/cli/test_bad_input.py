@@ -228,6 +228,24 @@ def test_second_output_that_exists_leaves_nothing_of_the_first(segstream: Callab
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize("option", OUTPUTS)
+def test_outputs_are_checked_before_the_model_and_left_clean(segstream: Callable, tmp_path: Path, option: str) -> None:
+    """Both are wrong: the output is told. With a good output the model is told, and nothing is left behind."""
+    target = tmp_path / OUTPUTS[option]
+    wrong = segstream("record", "-s", "demo:64x64", option, tmp_path / "no" / "x.mp4", "-m", "no-such-model")
+    assert wrong.code == 4 and "no-such-model" not in one_sentence(wrong.err)
+    done = segstream("record", "-s", "demo:64x64", option, target, "-m", "no-such-model")
+    assert done.code == 2 and "no-such-model" in one_sentence(done.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_outputs_of_one_name(segstream: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    done = segstream("record", "-s", "demo:64x64", "-o", out, "--save-jsonl", out, *UNTRAINED)
+    assert done.code == 2 and "two names" in one_sentence(done.err)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_output_of_an_unknown_kind(segstream: Callable, tmp_path: Path) -> None:
     done = segstream("record", "-s", "demo", "-o", tmp_path / "out.txt", *UNTRAINED)
     assert done.code in (2, 4), done

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.segstream.media import write_video
+
 FAST = ("-m", "untrained-rn18", "--size", "96x64")
 DEMO = ("-s", "demo:192x128")
 
@@ -121,6 +123,40 @@ def test_several_sources_go_into_folders(segstream: Callable, tmp_path: Path) ->
     done = segstream("record", *DEMO, "-s", "demo:128x96", *FAST, "--max-frames", "2", "-o", out)
     assert done.code == 0, done
     assert sorted(count_frames(path) for path in out.iterdir()) == [2, 2]
+
+
+def test_globs_folders_and_several_videos(segstream: Callable, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir(), out.mkdir()
+    for k in range(4):
+        Image.fromarray(np.full((48, 64, 3), 60 * k, np.uint8)).save(photos / f"{k}.png")
+    for spec, frames in ((f"{photos}/*.png", 4), (f"{photos}/[12].png", 2), (photos, 4)):
+        done = segstream("record", "-s", spec, *FAST, "-o", tmp_path / "a.mp4", "--overwrite", "-q")
+        assert done.code == 0 and count_frames(tmp_path / "a.mp4") == frames, done
+    films = [write_video(tmp_path / f"film{k}.mp4", 3 + k) for k in range(2)]
+    done = segstream("record", "-s", films[0], "-s", films[1], "-s", photos, *FAST, "-o", out)
+    assert done.code == 0, done
+    assert {path.name: count_frames(path) for path in out.iterdir()} == {
+        "film0.mp4": 3,
+        "film1.mp4": 4,
+        "photos.mp4": 4,
+    }
+
+
+@pytest.mark.parametrize(("choice", "files"), [("letterbox", ["a.mp4"]), ("split", ["a-001.mp4", "a.mp4"])])
+def test_a_source_that_changes_its_size(segstream: Callable, tmp_path: Path, choice: str, files: list[str]) -> None:
+    parts = [write_video(tmp_path / f"{i}.ts", 8, size) for i, size in enumerate([(96, 64), (64, 96)])]
+    (tmp_path / "joined.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    done = segstream("record", "-s", tmp_path / "joined.ts", *FAST, "-o", tmp_path / "a.mp4", "--on-resize", choice)
+    assert done.code == 0, done
+    assert sorted(path.name for path in tmp_path.glob("*.mp4")) == files
+    assert sum(count_frames(tmp_path / name) for name in files) == 16
+
+
+def test_the_format_of_a_camera_reaches_it(segstream: Callable, tmp_path: Path) -> None:
+    options = ("--cam-format", "mjpeg", "--cam-size", "640x480", "--cam-fps", "30")
+    done = segstream("record", "-s", "/dev/video97", *options, *FAST, "-o", tmp_path / "a.mp4", "--reconnect", "off")
+    assert done.code == 3 and "video97" in done.err, done
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
