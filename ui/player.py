@@ -53,11 +53,6 @@ class _Playing:
     tape: Tape
     said: str = ""
 
-    @property
-    def ended(self) -> bool:
-        """The file is at its end: its reader has nothing more and all that was read is through the network."""
-        return self.pipeline._lanes[0].feed.ended
-
     def seek(self, seconds: float) -> None:
         self.pipeline.seek(seconds)
         self.tape.cut()
@@ -202,7 +197,7 @@ class Player:
         playing = self._playing
         if playing is None:
             return
-        if playing.ended and self._source.seekable:
+        if playing.pipeline.ended and self._source.seekable:
             playing.pipeline.resume()
             playing.seek(self._options.start)
         elif playing.pipeline.paused:
@@ -214,7 +209,7 @@ class Player:
     def step(self, direction: int) -> None:
         """Pause and show the next (1) or the last (-1) frame."""
         playing = self._playing
-        if playing is None or (direction > 0 and playing.ended):
+        if playing is None or (direction > 0 and playing.pipeline.ended):
             return
         playing.pipeline.step(direction)
         playing.tape.cut()
@@ -240,7 +235,7 @@ class Player:
         playing = self._playing
         if playing is None or not self._source.seekable:
             return
-        if playing.pipeline.paused or playing.ended:
+        if playing.pipeline.paused or playing.pipeline.ended:
             playing.pipeline.pause()
             playing.seek(self._position)
 
@@ -295,7 +290,7 @@ class Player:
 
     def _poll_pipeline(self, playing: _Playing) -> dict[str, Any]:
         pipeline, lane = playing.pipeline, playing.pipeline.stats().lanes[0]
-        ended = playing.ended or not pipeline.running
+        ended = playing.pipeline.ended or not pipeline.running
         error = pipeline.error
         if error is not None:
             self._say_once(playing, str(error), "error")
