@@ -75,7 +75,7 @@ class Actions:
     def run(self, action: str) -> None:
         """Do what an action's name says, and bring the buttons up to date."""
         self._table[action]()
-        if action != "quit":
+        if not self.window.closed:  # it may have been closed over a question
             self.window.refresh_playback()
 
     def _opacity(self, step: float) -> None:

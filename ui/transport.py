@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import Qt, pyqtSignal
-from PyQt6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PyQt6.QtGui import QMouseEvent
+from PyQt6.QtWidgets import QHBoxLayout, QLabel, QToolTip, QVBoxLayout, QWidget
 
 from segstream.ui.keys import key_of
 from segstream.ui.state import ENDED, PLAYING, SPEEDS, Playback, Settings
@@ -24,6 +25,23 @@ def clock(seconds: float | None, tenths: bool = False) -> str:
     return f"{text}.{int(seconds * 10) % 10}" if tenths else text
 
 
+class SeekBar(Slider):
+    """The position; tells the time under the mouse."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0.0, 1.0, _SEEK_STEPS, parent)
+        self.duration = 0.0
+        self.setMouseTracking(True)
+        self.setAccessibleName("Position")
+        self.setSingleStep(_SEEK_STEPS // 100)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        super().mouseMoveEvent(event)
+        if event is not None and self.duration:
+            part = min(1.0, max(0.0, event.position().x() / max(1, self.width())))
+            QToolTip.showText(event.globalPosition().toPoint(), clock(part * self.duration), self)
+
+
 class Transport(QWidget):
     """Seek bar, buttons, state of a live source, view.
 
@@ -39,11 +57,8 @@ class Transport(QWidget):
         super().__init__(parent)
         self.setObjectName("bar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._duration = 0.0
-        self.seek = Slider(0.0, 1.0, _SEEK_STEPS)
-        self.seek.setAccessibleName("Position")
-        self.seek.setSingleStep(_SEEK_STEPS // 100)
-        self.seek.moved.connect(lambda part: self.sought.emit(part * self._duration))
+        self.seek = SeekBar()
+        self.seek.moved.connect(lambda part: self.sought.emit(part * self.seek.duration))
         self.play = self._button("play", "Play or pause", "play_pause")
         self.back = self._button("step_back", "One frame back", "step_back")
         self.forward = self._button("step_forward", "One frame on", "step_forward")
@@ -127,7 +142,7 @@ class Transport(QWidget):
         self.back.setEnabled(playback.can_seek)
         self.forward.setEnabled(playback.can_pause)
         self.speed.setVisible(not live)
-        self._duration = duration or 0.0
+        self.seek.duration = duration or 0.0
         self.seek.set_number(playback.position / duration if duration else 0.0)
         self.time.setVisible(not live and playback.can_pause)
         whole = f" / {clock(duration)}" if duration else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PyQt6.QtCore import QCoreApplication, QEvent
+from PyQt6.QtCore import QCoreApplication, QEvent, QTimer
 
 from segstream.ui.state import PAUSED, PLAYING
 from tests.ui.helpers import our_threads, wait_for
@@ -80,6 +80,19 @@ def while_a_live_source_plays(window: Any, video: Path, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: window.picture.result is not None, timeout=30_000)
 
 
+def while_a_question_is_asked(window: Any, video: Path, qtbot: Any) -> None:
+    watching(window, video, qtbot)
+    QTimer.singleShot(200, window.close)
+    window.actions_.run("camera")
+    assert window.closed
+
+
+def in_full_screen(window: Any, video: Path, qtbot: Any) -> None:
+    watching(window, video, qtbot)
+    window.actions_.run("fullscreen")
+    qtbot.waitUntil(window.isFullScreen, timeout=5_000)
+
+
 def after_many_sources(window: Any, video: Path, qtbot: Any) -> None:
     for _ in range(5):
         window.open(str(video))
@@ -98,6 +111,8 @@ def after_many_sources(window: Any, video: Path, qtbot: Any) -> None:
         while_changing_the_model,
         while_the_network_fails,
         while_a_live_source_plays,
+        while_a_question_is_asked,
+        in_full_screen,
         after_many_sources,
     ],
 )

@@ -58,6 +58,19 @@ def test_a_file_plays_to_its_end_and_again(make_window: Maker, short_video: Path
     assert frame_number(window) == 11
 
 
+def test_the_speed_is_the_one_that_was_chosen(make_window: Maker, video: Path, qtbot: Any) -> None:
+    window = make_window(loop=True)
+    window.open(str(video))
+    qtbot.waitUntil(status(window, PLAYING), timeout=30_000)
+    window.transport.speed.activated.emit(window.transport.speed.findData("0.25"))
+    window.player.seek(0.0)
+    qtbot.waitUntil(lambda: window.state.playback.position > 0.05, timeout=30_000)
+    position, start = window.state.playback.position, time.monotonic()
+    qtbot.wait(1200)
+    took = (window.state.playback.position - position) / (time.monotonic() - start)
+    assert 0.15 < took < 0.35
+
+
 def test_a_loop_starts_again_by_itself(make_window: Maker, short_video: Path, qtbot: Any) -> None:
     window = make_window(speed=4.0, loop=True)
     window.open(str(short_video))
