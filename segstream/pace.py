@@ -75,7 +75,8 @@ class BudgetController:
             return guess
         fitted = float(np.polyfit(shares, times, 1)[0])
         # A slope out of noise, or out of a load that changed meanwhile, must not turn the controller round.
-        return min(max(fitted, guess / 3), guess * 3)
+        # Too small a slope is the worse mistake, because every move would overshoot.
+        return min(max(fitted, guess / 2), guess * 3)
 
 
 class Metronome:

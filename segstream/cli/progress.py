@@ -108,10 +108,22 @@ def print_json(event: str, stats: PipelineStats) -> None:
         "dense_gmacs": round(stats.dense_gmacs, 3),
         "dropped": stats.dropped,
         "latency_ms": round(stats.latency_ms, 1),
+        "target_fps": stats.target_fps,
+        "budget": None if stats.budget is None else round(stats.budget, 4),
         "ms": {name: round(value, 2) for name, value in stats.stage_ms.items()},
         "progress": None if stats.progress is None else round(stats.progress, 4),
         "eta_s": None if stats.eta_s is None else round(stats.eta_s, 1),
-        "sources": [{"name": lane.name, "state": lane.state, "frames": lane.frames} for lane in stats.lanes],
+        "sources": [
+            {
+                "name": lane.name,
+                "state": lane.state,
+                "frames": lane.frames,
+                "dropped": lane.dropped,
+                "reconnects": lane.reconnects,
+                "errors": lane.errors,
+            }
+            for lane in stats.lanes
+        ],
     }
     print(console.hide_credentials(json.dumps(line)), flush=True)
 
@@ -133,8 +145,8 @@ def describe(stats: PipelineStats) -> str:
     """The state of a pipeline in one line."""
     total = _total(stats)
     parts = [f"frame {stats.frames}" + (f" of {total}" if total else "")]
-    parts.append(f"{stats.fps:.1f} FPS")
-    parts.append(f"{stats.high_share:.0%} high")
+    parts.append(f"{stats.fps:.1f} FPS" + (f" ({stats.target_fps:g} wanted)" if stats.target_fps else ""))
+    parts.append(f"{stats.high_share:.0%} high{limit(stats)}")
     if stats.dropped:
         parts.append(f"{stats.dropped} dropped")
     if stats.eta_s is not None:
