@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import queue
 import threading
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
 from segstream.errors import SegstreamError
@@ -47,6 +50,29 @@ class Watched(Source):
         pass
 
 
+class Heard:
+    """The sound of a source.
+
+    Attributes:
+        tap: its packets.
+        template: what their stream is like, for files to come. A copy of its own: the source's goes with its container,
+            which a live source replaces whenever it reconnects.
+    """
+
+    def __init__(self, tap: AudioTap) -> None:
+        self.tap = tap
+        self.template: AudioStream = av.open(io.BytesIO(), "w", format="matroska").add_stream_from_template(tap.stream)
+
+
+def listen(source: Source) -> Heard | None:
+    """The sound of a source from its first frame on; None where there is none that can be recorded."""
+    tap = source.tap_audio()
+    try:
+        return Heard(tap) if tap is not None else None
+    except (av.error.FFmpegError, ValueError):
+        return None
+
+
 class Recorder:
     """Writes every result given to `put` as the window shows it.
 
@@ -59,10 +85,10 @@ class Recorder:
         failed: it could not be written; whoever recorded has been told.
     """
 
-    def __init__(self, path: str, look: Settings, source: Source, tap: AudioTap | None, say: Say) -> None:
+    def __init__(self, path: str, look: Settings, source: Source, heard: Heard | None, say: Say) -> None:
         self.path, self.look, self.failed = Path(path), look, False
-        self._say, self._tap = say, tap
-        self._sound = AudioTap(tap.stream) if tap is not None else None
+        self._say, self._heard = say, heard
+        self._sound = AudioTap(heard.template) if heard is not None else None
         self._watched = Watched(source, self._sound)
         rate = source.info.rate
         self._step = float(1 / rate) if rate else 0.04
@@ -94,11 +120,11 @@ class Recorder:
             self._cut, self._from, self._shift = False, seconds, self._end - seconds
             at = self._end
         self._end = at + self._step
-        if self._tap is not None and self._sound is not None:
-            for heard, packet in self._tap.take(seconds + self._step):
-                if heard >= self._from and packet.time_base is not None:
+        if self._heard is not None and self._sound is not None:
+            for begin, packet in self._heard.tap.take(seconds + self._step):
+                if begin >= self._from and packet.time_base is not None:
                     own = packet.pts if packet.pts is not None else packet.dts
-                    self._sound.put(packet, heard + self._shift - float((own or 0) * packet.time_base))
+                    self._sound.put(packet, begin + self._shift - float((own or 0) * packet.time_base))
         frame = replace(result.frame, pts=round(at / _TIME_BASE), time_base=_TIME_BASE, pts_seconds=at)
         return replace(result, frame=frame)
 
@@ -156,7 +182,7 @@ class Tape(Sink):
         super().__init__()
         self.path = Path()
         self.paused: Callable[[], bool] = lambda: False
-        self._source, self._tap = source, source.tap_audio()
+        self._source, self._heard = source, listen(source)
         self._recorder: Recorder | None = None
 
     @property
@@ -168,7 +194,7 @@ class Tape(Sink):
 
     def record(self, path: str, look: Settings, say: Say) -> None:
         """Record from the next frame on."""
-        self._recorder = Recorder(path, look, self._source, self._tap, say)
+        self._recorder = Recorder(path, look, self._source, self._heard, say)
 
     def stop(self) -> Recorder | None:
         """Let the recorder finish its file; it says when it has."""
@@ -186,8 +212,8 @@ class Tape(Sink):
         recorder = self.recorder
         if recorder is not None and not self.paused():
             recorder.put(result)
-        elif self._tap is not None:
-            self._tap.take(result.pts_seconds or 0.0)  # sound that nobody records must not pile up
+        elif self._heard is not None:
+            self._heard.tap.take(result.pts_seconds or 0.0)  # sound that nobody records must not pile up
 
     def close(self) -> None:
         recorder = self.stop()

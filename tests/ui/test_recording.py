@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from PyQt6.QtWidgets import QApplication
 
+from segstream.sources import open_source
 from segstream.ui.colours import palette_for
-from segstream.ui.state import PAUSED, PLAYING
-from tests.ui.helpers import RATE, tone, write_sounding_video
+from segstream.ui.recorder import Tape
+from segstream.ui.state import PAUSED, PLAYING, Settings
+from tests.ui.helpers import RATE, make_result, tone, write_sounding_video
 
 Maker = Callable[..., Any]
 
@@ -145,6 +148,24 @@ def test_opening_another_source_finishes_the_recording_with_its_sound(
     files = list(home.rglob("*.mp4"))
     assert files
     check_sound(max(files, key=lambda path: path.stat().st_size), joints=0)
+
+
+def test_the_sound_outlives_the_container_it_came_from(sounding: Path, tmp_path: Path) -> None:
+    """A live source that reconnects has closed the container from which its sound came first."""
+    source = open_source(str(sounding))
+    tape = Tape(source)
+    blank = make_result(64, 128)
+    results = [replace(blank, frame=frame) for frame in source]
+    source.close()
+    said: list[str] = []
+    tape.record(
+        str(tmp_path / "out.mp4"), Settings().changed(view="source", grid=False), lambda text, _: said.append(text)
+    )
+    for result in results:
+        tape.write(result, None)
+    tape.close()
+    assert "with sound" in said[0]
+    assert check_sound(tmp_path / "out.mp4", joints=0) > 2.0
 
 
 def test_a_recording_that_cannot_be_written_is_a_sentence(make_window: Maker, video: Path, qtbot: Any) -> None:
