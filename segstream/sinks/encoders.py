@@ -82,7 +82,8 @@ def choose_encoder(wanted: str, suffix: str, width: int, height: int, crf: int |
         OutputError: no encoder for the codec works on this machine.
     """
     if suffix not in CONTAINERS:
-        raise UsageError(f"{suffix or 'no suffix'!r} is not a video container; name the file {', '.join(CONTAINERS)}")
+        ending = f"not in {suffix}" if suffix else "but has no ending"
+        raise UsageError(f"the name of a video must end in {', '.join(CONTAINERS)}, {ending}")
     allowed = CONTAINERS[suffix][1]
     codec = allowed[0] if wanted == "auto" else wanted
     first: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
 
 _CREDENTIALS = re.compile(r"(\w://)[^\s/@]+@")  # FFmpeg's messages may quote URLs
+_QUERY = re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]+")  # whose queries may hold tokens
 
 _CHOICES = {
     "live": ("latest", "all"),
@@ -135,7 +136,7 @@ class SourceWarnings:
     messages: list[str] = field(default_factory=list)
 
     def add(self, message: str, *, errors: int = 0, corrupt: int = 0) -> None:
-        message = _CREDENTIALS.sub(r"\1", message)
+        message = _QUERY.sub(r"\1?...", _CREDENTIALS.sub(r"\1", message))
         self.errors += errors
         self.corrupt += corrupt
         if len(self.messages) < 5 and message and message not in self.messages:

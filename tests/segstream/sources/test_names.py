@@ -26,6 +26,8 @@ def test_credentials_in_ffmpegs_messages() -> None:
     warnings.add("Failed to open http://user:secret@host/a.ts", errors=1)
     assert "secret" not in (warnings.summary() or "")
     assert "http://host/a.ts" in (warnings.summary() or "")
+    warnings.add("Error when loading first segment 'https://u:p@host/b.ts?token=secret&x=1' of 3")
+    assert "secret" not in (warnings.summary() or "") and "'https://host/b.ts?...' of 3" in (warnings.summary() or "")
 
 
 def test_bytes_that_are_no_text() -> None:
