@@ -16,6 +16,9 @@
 #ifndef STAGES
 #define STAGES 3
 #endif
+#ifndef BULK
+#define BULK 0
+#endif
 #ifndef OVERLAP
 #define OVERLAP 0
 #endif
@@ -100,10 +103,40 @@ __device__ inline void wait_groups() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 #endif
-#if WGMMA
-  asm volatile("fence.proxy.async;" ::: "memory");  // wgmma reads past the view that ordinary writes go through
+#if WGMMA && !defined(NO_FENCE)
+  // wgmma reads past the view that ordinary writes go through. Of shared memory only: the full fence takes a microsecond.
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
 }
+
+// Weights lie in memory as they do in a stage. With BULK one thread has the hardware copy a stage's, which a barrier in
+// shared memory counts; the other threads wait for its `turn`: 0 the first time a stage is filled, then 1, 2, ...
+#if BULK && defined(__CUDA_ARCH__)
+__device__ inline void start_barrier(unsigned long long* barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ inline void copy_bulk(void* to, const void* from, int bytes, unsigned long long* barrier) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+
+__device__ inline void wait_bulk(unsigned long long* barrier, int turn) {
+  asm volatile("{\n.reg .pred p;\nwait:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@!p bra wait;\n}\n" ::"r"(
+                   shared_address(barrier)),
+               "r"(turn & 1)
+               : "memory");
+}
+#else
+__device__ inline void start_barrier(unsigned long long*) {}
+__device__ inline void copy_bulk(void*, const void*, int, unsigned long long*) {}
+__device__ inline void wait_bulk(unsigned long long*, int) {}
+#endif
 
 #if WGMMA
 __device__ inline unsigned long long describe(const unsigned char* tile) {
@@ -113,8 +146,8 @@ __device__ inline unsigned long long describe(const unsigned char* tile) {
 #define FOUR(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
 #define SIXTEEN(i) FOUR(i), FOUR(i + 1), FOUR(i + 2), FOUR(i + 3)
 
-// d [64, 128] += a [64, 16] b [128, 16]^T, for a group of four warps.
-__device__ inline void wgmma_128(float (*d)[4], unsigned long long a, unsigned long long b) {
+// d [64, 128] (+)= a [64, 16] b [128, 16]^T, for a group of four warps.
+__device__ inline void wgmma_128(float (*d)[4], unsigned long long a, unsigned long long b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
@@ -124,12 +157,13 @@ __device__ inline void wgmma_128(float (*d)[4], unsigned long long a, unsigned l
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
       "%64, %65, p, 1, 1, 0, 0;\n}\n"
       : SIXTEEN(0), SIXTEEN(4), SIXTEEN(8), SIXTEEN(12)
-      : "l"(a), "l"(b), "r"(1));
+      : "l"(a), "l"(b), "r"((int)add));
 }
 #endif
 
-// Adds the product of two operands' tiles. With wgmma it is under way only, until `wait_products`.
-__device__ inline void multiply(Sums& sums, const unsigned char* a, const unsigned char* b) {
+// Adds the product of two operands' tiles to the sums, or (not `add`) begins them. With wgmma it is under way only, until
+// `wait_products`; sums set to zero by other instructions would make the compiler wait for each product.
+__device__ inline void multiply(Sums& sums, const unsigned char* a, const unsigned char* b, bool add) {
 #if WGMMA
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
   const unsigned long long first_a = describe(a + threadIdx.x / 128 * FRAGMENTS_M * 64 * ROW_BYTES);
@@ -140,9 +174,13 @@ __device__ inline void multiply(Sums& sums, const unsigned char* a, const unsign
     for (int i = 0; i < FRAGMENTS_M; i++)
 #pragma unroll
       for (int n = 0; n < TILE_N / 128; n++)  // offsets in units of 16 bytes
-        wgmma_128(sums.v[i] + 16 * n, first_a + 2 * k + i * 4 * ROW_BYTES, first_b + 2 * k + n * 8 * ROW_BYTES);
+        wgmma_128(sums.v[i] + 16 * n, first_a + 2 * k + i * 4 * ROW_BYTES, first_b + 2 * k + n * 8 * ROW_BYTES,
+                  k > 0 || add);
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-#elif defined(__CUDA_ARCH__)
+#else
+  if (!add) sums = Sums{};
+#endif
+#if !WGMMA && defined(__CUDA_ARCH__)
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int row = warp / (TILE_N / WARP_N) * WARP_M + lane % 16;
   const int column = warp % (TILE_N / WARP_N) * WARP_N + lane % 8 + lane / 16 * 8;
@@ -180,7 +218,7 @@ __device__ inline void multiply(Sums& sums, const unsigned char* a, const unsign
 #endif
       }
   }
-#else
+#elif !defined(__CUDA_ARCH__)
   const auto at = [](const unsigned char* tile, int row, int k) {
     return to_float(reinterpret_cast<const __half*>(tile + piece_at(row, k / 8))[k % 8]);
   };

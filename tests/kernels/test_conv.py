@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,13 @@ from torch import Tensor
 
 from segstream.blocks import Grid
 from segstream.blocks.tiles import pad
+from segstream.engines import cuda_network
 from segstream.engines.cuda_conv3x3 import Shape, conv3x3, prepack
+from segstream.engines.cuda_glue import Layout
+from segstream.engines.cuda_network import small_levels
+from segstream.engines.cuda_weights import Packer
+from segstream.kernels.launcher import problem
+from segstream.models.resnet import BasicBlock
 
 PLAIN = Shape(n=64, wgmma=False)
 
@@ -96,7 +105,7 @@ def check(
         bias.to(device),
         near_table(grid).to(device),
         q,
-        shape,
+        shape=shape,
         stride=stride,
         n_high=n_high,
         means=means,
@@ -146,18 +155,55 @@ def test_one_block_of_odd_sides(device: torch.device, high: float) -> None:
     check(device, make_grid(1, 1, high), 3, (64, 64), PLAIN)
 
 
+def test_residual_blocks(device: torch.device) -> None:
+    """Two residual blocks in a row as the engine runs them, the first with a 1x1 stride-2 shortcut."""
+    torch.manual_seed(4)
+    grid = make_grid(2, 2, 0.5)
+    blocks = [BasicBlock(64, 128, 2).eval(), BasicBlock(128, 128, 1).eval()]
+    bn = torch.nn.BatchNorm2d(128).eval()
+    for norm in [module for block in [*blocks, bn] for module in block.modules()]:
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.data.uniform_(0.5, 1.5)
+            norm.bias.data.normal_(0, 0.1)
+    packer = Packer(device)
+    layout = Layout(
+        blocks=torch.zeros(1, 2, 2, dtype=torch.int32, device=device),
+        tiles=torch.zeros(grid.n_tiles, dtype=torch.int32, device=device),
+        rows=2,
+        columns=2,
+        n_tiles=grid.n_tiles,
+        side=(64, 64),
+        fine=True,
+        seamless=True,
+        whole=False,
+        near=near_table(grid).to(device),
+    )
+    x = torch.randn(grid.n_tiles, 64, 8, 8).half()
+    with torch.inference_mode():
+        expected = x.float()
+        for block in blocks:
+            expected = block(expected, grid)
+        packed = [packer.block(block, True) for block in blocks]
+        given = x.permute(0, 2, 3, 1).contiguous().to(device)
+        got, activated = small_levels(given, packed, [None, packer.norm(bn)], layout)
+    torch.testing.assert_close(got.permute(0, 3, 1, 2).float().cpu(), expected, rtol=5e-3, atol=2e-2)
+    wanted = F.relu(bn(got.permute(0, 3, 1, 2).float().cpu()))
+    torch.testing.assert_close(activated[0].permute(0, 3, 1, 2).float().cpu(), wanted, rtol=2e-3, atol=3e-3)
+
+
 SHAPES = [
     PLAIN,
     Shape(wgmma=False),
     Shape(wgmma=False, split=4, near=False),
     Shape(),
-    Shape(split=3, stages=4),
-    Shape(split=5, blocks=2),
-    Shape(split=8),
-    Shape(m=256, split=3),
-    Shape(m=256, split=2, overlap=1),
-    Shape(m=192, warps=12, split=2),
-    Shape(n=256, split=4),
+    Shape(split=3, blocks=2, bulk=True),
+    Shape(split=6, stages=2, blocks=2, bulk=True),
+    Shape(split=2, stages=4, overlap=1, bulk=True),
+    Shape(split=8, stages=3, overlap=1, blocks=2, bulk=True),
+    Shape(m=256, split=3, stages=4, overlap=1, bulk=True),
+    Shape(m=256, split=5, bulk=True),
+    Shape(m=256, split=2, stages=4, overlap=1, warps=16, bulk=True),
+    Shape(n=256, split=4, stages=4, overlap=1, bulk=True),
 ]
 
 
@@ -165,8 +211,6 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shapes(shape: Shape) -> None:
     """Every way to cut the work, on layers of the network's kinds."""
-    from segstream.kernels.launcher import problem
-
     if problem():
         pytest.skip(str(problem()))
     device = torch.device("cuda")
@@ -179,3 +223,19 @@ def test_shapes(shape: Shape) -> None:
     check(device, grid, 2, (256, 512), shape, stride=2, means=True)
     check(device, grid, 1, (512, 512), shape)
     check(device, make_grid(4, 4, 1.0), 8, (128, 256), shape, padded=True, full=False)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("first_stride", [8, 16])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_network(share: float, first_stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole network with it, from a stride on, against float32."""
+    if problem() or torch.cuda.get_device_capability()[0] < 8:
+        pytest.skip(str(problem() or "made for tensor cores of compute capability 8.0 and later"))
+    monkeypatch.setattr(cuda_network, "serves", lambda device, stride, q: stride >= first_stride and q <= 8)
+    path = Path(__file__).resolve().parents[1] / "segstream" / "engines" / "test_cuda_network.py"
+    spec = importlib.util.spec_from_file_location("network_tests", path)
+    assert spec is not None and spec.loader is not None
+    tests = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tests)
+    tests.compare(tests.make_network("resnet18"), tests.make_image(256, 512), 128, share, torch.device("cuda"))
