@@ -267,3 +267,19 @@ __device__ inline Vec read_code(const scalar* x, int code, int qw, int channels,
     add_scaled(sum, load_vec(x + (long long)group_row(qw, -2 - code, i) * channels + c), 0.25f);
   return sum;
 }
+
+// The same of a code that is no plain row. Not inlined: many copies of it would not fit into the instruction cache.
+__device__ __noinline__ Raw read_other(const scalar* x, int code, int qw, int channels, int c) {
+  return to_raw(read_code(x, code, qw, channels, c));
+}
+
+// The same for several codes; plain rows, which most are, are all under way before any is looked at.
+template <int N>
+__device__ inline void read_codes(Raw (&out)[N], const int (&codes)[N], const scalar* x, int qw, int channels, int c) {
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (codes[i] >= 0) out[i] = load_raw(x + (long long)codes[i] * channels + c);
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    if (codes[i] < 0) out[i] = read_other(x, codes[i], qw, channels, c);
+}

@@ -31,25 +31,20 @@ __device__ inline long long padded_row(int t, int y, int x, int qh, int qw, int 
   return row_at(t, y + p, x + p, qh + 2 * p, qw + 2 * p);
 }
 
-// The value of a halo pixel, from value(tile, y, x, finer) of the pixels of tiles; BlockPad takes means of finished values.
-// `finer` is known when compiled: whether the pixel is one of four of a high tile that a low one sees (which all start at
-// once), and so has no finer neighbour itself.
+// The value of a halo pixel, from value(tile, y, x) of the pixels of tiles; BlockPad takes means of finished values.
 template <typename F>
 __device__ inline Vec halo_value(const int* near, int t, const Pixel& at, int qh, int qw, F value) {
   const int neighbour = neighbour_of(near, t, at, qh, qw);
   if (neighbour < 0) return zero_vec();
   const int y = at.y < 0 ? at.y + qh : at.y >= qh ? at.y - qh : at.y;
   const int x = at.x < 0 ? at.x + qw : at.x >= qw ? at.x - qw : at.x;
-  const int code = neighbour_row(neighbour, y, x, qh, qw);
-  if (code >= 0) return value(code / (qh * qw), code / qw % qh, code % qw, false);
-  Vec four[4], sum = zero_vec();
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int row = group_row(qw, -2 - code, i);
-    four[i] = value(row / (qh * qw), row / qw % qh, row % qw, true);
+  const int code = neighbour_row(neighbour, y, x, qh, qw), first = code >= 0 ? code : -2 - code;
+  Vec sum = zero_vec();
+#pragma unroll 1
+  for (int i = 0; i < (code >= 0 ? 1 : 4); i++) {
+    const int row = group_row(qw, first, i);
+    add_scaled(sum, value(row / (qh * qw), row / qw % qh, row % qw), code >= 0 ? 1.f : 0.25f);
   }
-#pragma unroll
-  for (int i = 0; i < 4; i++) add_scaled(sum, four[i], 0.25f);
   return sum;
 }
 
@@ -88,7 +83,7 @@ KERNEL __launch_bounds__(256) pad_features(
       const int item = first + j * blockDim.x, c = item % groups * VEC;
       if (item >= count) continue;
       value[j] = codes[j] >= 0 ? load_raw(x + (long long)codes[j] * channels + c)
-                               : to_raw(read_code(x, codes[j], qw, channels, c));
+                               : read_other(x, codes[j], qw, channels, c);
     }
 #pragma unroll
     for (int j = 0; j < HALO_COPIES; j++)
@@ -137,23 +132,21 @@ KERNEL __launch_bounds__(256) pool_border(
   FIX_TILE;
   FIX_PADDING;
   const int groups = channels / VEC, item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
-  const auto finished = [&](int t, int y, int x, bool finer) {
-    Vec most = load_vec(pooled + row_at(t, y, x, qh, qw) * channels + c);
-    const auto take_edge = [&](int dy, int dx) {
-      const int code = near_source(near, t, 2 * y + dy, 2 * x + dx, 2 * qh, 2 * qw, ZEROS);
-      if (!finer)
-        take(most, read_code(edges, code, 2 * qw, channels, c));
-      else if (code >= 0)
-        take(most, load_vec(edges + (long long)code * channels + c));
-    };
-    if (y % POOLED == 0) {
+  const auto finished = [&](int t, int y, int x) {
+    const bool row = y % POOLED == 0, column = x % POOLED == 0;
+    const bool wanted[5] = {row || column, row, row, column, column};
+    int codes[5];
 #pragma unroll
-      for (int i = -1; i < 2; i++) take_edge(-1, i);
+    for (int i = 0; i < 5; i++) {
+      const int dy = i < 3 ? -1 : i - 3, dx = i < 3 ? i - 1 : -1;
+      codes[i] = wanted[i] ? near_source(near, t, 2 * y + dy, 2 * x + dx, 2 * qh, 2 * qw, ZEROS) : -1;
     }
-    if (x % POOLED == 0) {
+    const Raw own = load_raw(pooled + row_at(t, y, x, qh, qw) * channels + c);
+    Raw taps[5];
+    read_codes(taps, codes, edges, 2 * qw, channels, c);
+    Vec most = to_vec(own);
 #pragma unroll
-      for (int i = -1; i < 2; i++) take_edge(i, -1);
-    }
+    for (int i = 0; i < 5; i++) take(most, to_vec(taps[i]));
     return most;
   };
   if ((int)blockIdx.x < halo_blocks) {
@@ -174,7 +167,7 @@ KERNEL __launch_bounds__(256) pool_border(
     const int row = i / per_row;
     y = row / (POOLED - 1) * POOLED + row % (POOLED - 1) + 1, x = i % per_row * POOLED;
   }
-  const Raw value = to_raw(finished(t, y, x, false));
+  const Raw value = to_raw(finished(t, y, x));
   store_raw(pooled + row_at(t, y, x, qh, qw) * channels + c, value);
   if (p) store_raw(padded + padded_row(t, y, x, qh, qw, p) * channels + c, value);
 }
@@ -216,16 +209,17 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
     const Pixel at = ring_pixel(item / groups % ring, qh, qw);
     if (same(neighbour_of(near, t, at, qh, qw))) return;
     after_previous();
-    const auto sum_at = [&](int t, int y, int x_, bool finer) {
+    const auto sum_at = [&](int t, int y, int x_) {
       const int y0 = y >> 1, x0 = x_ >> 1, y1 = y0 + ((y & 1) ? 1 : -1), x1 = x0 + ((x_ & 1) ? 1 : -1);
       int codes[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) codes[i] = near_source(near, t, i & 2 ? y1 : y0, i & 1 ? x1 : x0, ch, cw, edge);
-      Vec sum = load_vec(skip + row_at(t, y, x_, qh, qw) * channels + c);
+      const Raw own = load_raw(skip + row_at(t, y, x_, qh, qw) * channels + c);
+      Raw taps[4];
+      read_codes(taps, codes, x, cw, channels, c);
+      Vec sum = to_vec(own);
 #pragma unroll
-      for (int i = 0; i < 4; i++)
-        add_scaled(sum, finer ? load_vec(x + (long long)codes[i] * channels + c) : read_code(x, codes[i], cw, channels, c),
-                   i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
+      for (int i = 0; i < 4; i++) add_scaled(sum, to_vec(taps[i]), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
       return norm_relu(sum, load_floats(scale + c), load_floats(shift + c));
     };
     store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, sum_at));
@@ -246,17 +240,17 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       const Pixel at{2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2};
-      const bool inside = at.y >= 0 && at.y < qh && at.x >= 0 && at.x < qw;
+      const int dy = at.y < 0 ? -1 : at.y >= qh, dx = at.x < 0 ? -1 : at.x >= qw;
       own[j] = -1;
-      if (inside || (p && same(neighbour_of(near, t, at, qh, qw)))) own[j] = near_source(near, t, at.y, at.x, qh, qw, ZEROS);
+      if (!dy && !dx) {
+        own[j] = (int)row_at(t, at.y, at.x, qh, qw);
+      } else if (p) {
+        const int neighbour = near[t * 8 + direction(dy, dx)];
+        if (same(neighbour)) own[j] = (int)row_at(neighbour >> 3, at.y - dy * qh, at.x - dx * qw, qh, qw);
+      }
     }
     after_previous();
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-      if (codes[j] >= 0) corners[j] = load_raw(x + (long long)codes[j] * channels + c);
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-      if (codes[j] < 0) corners[j] = to_raw(read_code(x, codes[j], cw, channels, c));
+    read_codes(corners, codes, x, cw, channels, c);
   } else {
     const int per_tile = max((ch - 1) * (cw - 1), 1), local = item - (halo_blocks + border_blocks) * (int)blockDim.x;
     const int quad = local / groups % per_tile;
@@ -346,8 +340,10 @@ KERNEL __launch_bounds__(256) combine_tiles(
     int codes[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) codes[j] = near_source(near, t, at.y - 1 + j / 2, at.x - 1 + j % 2, qh, qw, edge);
+    Raw found[4];
+    read_codes(found, codes, x, qw, channels, c);
 #pragma unroll
-    for (int j = 0; j < 4; j++) corners[j] = read_code(x, codes[j], qw, channels, c);
+    for (int j = 0; j < 4; j++) corners[j] = to_vec(found[j]);
   } else {
 #pragma unroll
     for (int j = 0; j < 4; j++)

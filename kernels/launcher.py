@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segstream.errors import EngineError
-from segstream.kernels import compiler
+from segstream.kernels import compiler, early
 from segstream.kernels.signatures import signatures
 
 SCALARS = {torch.float32: "float", torch.float16: "__half", torch.bfloat16: "__nv_bfloat16"}
@@ -71,6 +71,7 @@ def launch(
     vec: int = 8,
     shared: int = 0,
     defines: dict[str, str] | None = None,
+    starts_early: bool = False,
 ) -> None:
     """Launch a kernel on the current stream of the device its tensors are on.
 
@@ -84,6 +85,8 @@ def launch(
         vec: VEC the file is compiled for.
         shared: bytes of dynamic shared memory.
         defines: further macros.
+        starts_early: let it come up while the kernel before it ends, where the GPU can (see `early`); it must call
+            `after_previous`, and be the only thing the stream waits with (not follow a wait for another stream).
 
     Raises:
         EngineError: if the kernel cannot be built, loaded or launched.
@@ -99,7 +102,7 @@ def launch(
     macros = {"SCALAR": SCALARS[scalar], "VEC": str(vec), **(defines or {})}
     device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
     if device.type == "cuda":
-        _launch_cuda(file, name, macros, grid, threads, shared, codes, values)
+        _launch_cuda(file, name, macros, grid, threads, shared, codes, values, starts_early)
     elif _host:
         _host[0](file, name, macros, grid, threads, shared, codes, values)
     else:
@@ -201,12 +204,22 @@ def _launch_cuda(
     shared: int,
     codes: str,
     values: list[int | float],
+    starts_early: bool,
 ) -> None:
     device = torch.cuda.current_device()
-    function = _function(device, file, name, tuple(macros.items()), shared)
-    packed = struct.pack(codes, *values)
     stream = torch.cuda.current_stream(device)
     handle = stream.cuda_stream
+    if starts_early and handle in _streams and early.available(device):
+        try:
+            arch = architecture(device)
+            early.submit(device, file, name, arch, macros, grid, threads, shared, codes, values, handle)
+        except early.LaunchError as error:
+            raise EngineError(
+                f"The CUDA kernel {name} could not be launched ({error}); free GPU memory or restart the program."
+            ) from error
+        return
+    function = _function(device, file, name, tuple(macros.items()), shared)
+    packed = struct.pack(codes, *values)
     try:
         if handle == 0 or handle in _streams:
             _submit(device, function, grid, threads, packed, shared, _streams.get(handle))

@@ -59,8 +59,10 @@ KERNEL __launch_bounds__(512, 2) pool_cells(const scalar* x,       // [T, qh, qw
 #pragma unroll
   for (int i = 0; i < CHANNELS / PARTS; i++) {
     const int k = own + i * PARTS;
-    held[i] = own < PARTS && k < channels ? weights[((long long)level * channels + k) * width + out] : 0.f;
+    held[i] = i * PARTS < channels && own < PARTS && k < channels ? weights[((long long)level * channels + k) * width + out] : 0.f;
   }
+  const int at = level * channels + min((int)threadIdx.x, channels - 1);
+  const float gain = scale[at], offset = shift[at];
   after_previous();
   if (worker < workers) {
     Vec sum = zero_vec();
@@ -83,15 +85,14 @@ KERNEL __launch_bounds__(512, 2) pool_cells(const scalar* x,       // [T, qh, qw
   if ((int)threadIdx.x < channels) {
     float sum = 0.f;
     for (int k = 0; k < workers; k++) sum += part[k * channels + threadIdx.x];
-    const int at = level * channels + threadIdx.x;
-    mean[threadIdx.x] = fmaxf(sum / count * scale[at] + shift[at], 0.f);
+    mean[threadIdx.x] = fmaxf(sum / count * gain + offset, 0.f);
   }
   __syncthreads();
   if (own < PARTS) {
     float sum = 0.f;
 #pragma unroll
     for (int i = 0; i < CHANNELS / PARTS; i++)
-      if (own + i * PARTS < channels) sum += mean[own + i * PARTS] * held[i];
+      if (i * PARTS < channels && own + i * PARTS < channels) sum += mean[own + i * PARTS] * held[i];
     part[own * width + out] = sum;
   }
   __syncthreads();

@@ -32,6 +32,133 @@ extern __shared__ __align__(128) __half stem_shared[];
 alignas(128) static __half stem_shared[WEIGHT_HALVES + PATCH_HALVES + SIDE * SIDE * PART_PITCH];
 #endif
 
+// The product of a step: 16x16 outputs x 64 channels, shared by the eight warps.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// wgmma: a warp group (four warps) takes 8x8 outputs at a time as the 64 rows of A. Without a swizzle its operands are
+// pieces of 8 rows x 16 bytes; the rows of a piece of A are eight neighbouring outputs, 16 bytes apart and overlapping,
+// the next piece of K begins 16 bytes on, the next eight rows two patch rows down. Weights stand as [K / 8, 64, 8].
+struct Sums {
+  float v[2][32];  // [8x8 outputs, as wgmma lays them out]
+};
+
+__device__ inline unsigned long long operand(const __half* at, int next_k, int next_rows) {
+  const unsigned address = (unsigned)__cvta_generic_to_shared(at);
+  return (unsigned long long)(address >> 4 & 0x3FFF) | (unsigned long long)(next_k >> 4) << 16 |
+         (unsigned long long)(next_rows >> 4) << 32;
+}
+
+__device__ inline void keep_weights(__half* to, const __half* weights) {
+  for (int i = threadIdx.x; i < 7 * KERNEL_ROW / 8 * OUT; i += THREADS) {
+    const int k = i / OUT * 8, n = i % OUT;
+    Raw pack;
+#pragma unroll
+    for (int j = 0; j < 8; j++) pack.v[j] = weights[(k + j) * OUT + n];
+    *reinterpret_cast<RawWord*>(to + i * 8) = reinterpret_cast<const RawWord&>(pack);
+  }
+}
+
+// What ordinary stores put into shared memory, wgmma sees after this and a barrier.
+__device__ inline void show_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+#define FOUR(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+__device__ inline void add_product(float (&d)[32], unsigned long long a, unsigned long long b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, 0;"
+      : FOUR(d, 0), FOUR(d, 4), FOUR(d, 8), FOUR(d, 12), FOUR(d, 16), FOUR(d, 20), FOUR(d, 24), FOUR(d, 28)
+      : "l"(a), "l"(b));
+}
+
+__device__ inline void take_product(Sums& sums, const __half* patch, const __half* weight_rows, const float* bias) {
+  const int group = threadIdx.x / 128, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < 8; j++) {
+    const float2 shift = *reinterpret_cast<const float2*>(bias + 8 * j + lane % 4 * 2);
+#pragma unroll
+    for (int i = 0; i < 4; i++) sums.v[0][4 * j + i] = sums.v[1][4 * j + i] = i & 1 ? shift.y : shift.x;
+  }
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+  for (int k = 0; k < 14; k++)
+#pragma unroll
+    for (int m = 0; m < 2; m++)  // rows 8 * group.. of the step, columns 8 * m..
+      add_product(sums.v[m], operand(patch + (16 * group + k / 2) * PITCH * 4 + m * 64 + k % 2 * 16, 16, 2 * PITCH * 8),
+                  operand(weight_rows + k * 2 * OUT * 8, OUT * 16, 128));
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+  for (int i = 0; i < 32; i++) asm volatile("" : "+f"(sums.v[0][i]), "+f"(sums.v[1][i])::"memory");  // not to be read earlier
+}
+
+// Channels [first, first + PART) after ReLU, as halves [16 * 16 outputs, PART_PITCH].
+__device__ inline void keep_sums(const Sums& sums, __half* part, int first) {
+  const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int m = 0; m < 2; m++)
+#pragma unroll
+    for (int j = 0; j < PART / 8; j++)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        const int row = 8 * group + 2 * warp + h, column = 8 * m + lane / 4, i = 4 * (first / 8 + j) + 2 * h;
+        const __half2 pair = __float22half2_rn(float2{fmaxf(sums.v[m][i], 0.f), fmaxf(sums.v[m][i + 1], 0.f)});
+        *reinterpret_cast<__half2*>(part + (row * SIDE + column) * PART_PITCH + 8 * j + lane % 4 * 2) = pair;
+      }
+}
+#else
+// wmma: a warp takes two rows of 16 outputs. Weights stand as [K, WEIGHT_PITCH].
+struct Sums {
+  wmma::fragment<wmma::accumulator, 16, 16, 16, float> v[2][OUT / 16];
+};
+
+__device__ inline void keep_weights(__half* to, const __half* weights) {
+  for (int i = threadIdx.x; i < 7 * KERNEL_ROW * OUT / 8; i += THREADS)
+    *reinterpret_cast<Pack<__half, 8>*>(to + i / (OUT / 8) * WEIGHT_PITCH + i % (OUT / 8) * 8) =
+        *reinterpret_cast<const Pack<__half, 8>*>(weights + i * 8);
+}
+
+__device__ inline void show_to_products() {}
+
+__device__ inline void take_product(Sums& sums, const __half* patch, const __half* weight_rows, const float* bias) {
+  const int warp = threadIdx.x / 32;
+#pragma unroll
+  for (int n = 0; n < OUT / 16; n++) {
+    wmma::load_matrix_sync(sums.v[0][n], bias + n * 16, 0, wmma::mem_row_major);  // the same row sixteen times
+    sums.v[1][n] = sums.v[0][n];
+  }
+#pragma unroll 2
+  for (int k = 0; k < 14; k++) {
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a[2];
+    wmma::fragment<wmma::matrix_b, 16, 16, 16, __half, wmma::row_major> b;
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+      wmma::load_matrix_sync(a[m], patch + (2 * (2 * warp + m) + k / 2) * PITCH * 4 + k % 2 * 16, 8);
+#pragma unroll
+    for (int n = 0; n < OUT / 16; n++) {
+      wmma::load_matrix_sync(b, weight_rows + k * 16 * WEIGHT_PITCH + n * 16, WEIGHT_PITCH);
+#pragma unroll
+      for (int m = 0; m < 2; m++) wmma::mma_sync(sums.v[m][n], a[m], b, sums.v[m][n]);
+    }
+  }
+}
+
+// Channels [first, first + PART) after ReLU, as halves [16 * 16 outputs, PART_PITCH].
+__device__ inline void keep_sums(const Sums& sums, __half* part, int first) {
+  const int warp = threadIdx.x / 32;
+#pragma unroll
+  for (int m = 0; m < 2; m++)
+#pragma unroll
+    for (int n = 0; n < PART / 16; n++) {
+      // Fragments of sums in half and in float hold the same places.
+      wmma::fragment<wmma::accumulator, 16, 16, 16, __half> halves;
+      const auto& sum = sums.v[m][first / 16 + n];
+#pragma unroll
+      for (int i = 0; i < sum.num_elements; i++) halves.x[i] = __float2half_rn(fmaxf(sum.x[i], 0.f));
+      wmma::store_matrix_sync(part + (2 * warp + m) * SIDE * PART_PITCH + n * 16, halves, PART_PITCH, wmma::mem_row_major);
+    }
+}
+#endif
+
 __device__ inline Raw larger(const Raw& a, const Raw& b) {
   Raw out;
 #pragma unroll
@@ -139,10 +266,7 @@ KERNEL __launch_bounds__(THREADS, 2) stem(
   __half* patch = weight_rows + WEIGHT_HALVES;
   __half* part = patch + PATCH_HALVES;  // [16 * 16 pixels, PART_PITCH]
   const Map map{nullptr, tiles, gh, gw, 2 * oh, 2 * ow};
-  const int warp = threadIdx.x / 32;
-  for (int i = threadIdx.x; i < 7 * KERNEL_ROW * OUT / 8; i += blockDim.x)
-    *reinterpret_cast<Pack<__half, 8>*>(weight_rows + i / (OUT / 8) * WEIGHT_PITCH + i % (OUT / 8) * 8) =
-        *reinterpret_cast<const Pack<__half, 8>*>(weights + i * 8);
+  keep_weights(weight_rows, weights);
   after_previous();
   const int steps_x = ow / SIDE, per_tile = oh / SIDE * steps_x, steps = n_tiles * per_tile;
   int2 ahead[PIXELS_EACH];  // the next step's patch, loaded while this one's product is taken
@@ -167,50 +291,22 @@ KERNEL __launch_bounds__(THREADS, 2) stem(
       const int i = threadIdx.x + j * THREADS;
       if (i < PATCH * PITCH) *reinterpret_cast<int2*>(patch + i * 4) = ahead[j];
     }
+    show_to_products();
   };
   if ((int)blockIdx.x < steps) load_patch(blockIdx.x);
   keep_patch();
   __syncthreads();
   for (int step = blockIdx.x; step < steps; step += gridDim.x) {
     if (step + (int)gridDim.x < steps) load_patch(step + gridDim.x);
-    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[2][OUT / 16];
-#pragma unroll
-    for (int n = 0; n < OUT / 16; n++) {
-      wmma::load_matrix_sync(sums[0][n], bias + n * 16, 0, wmma::mem_row_major);  // the same row sixteen times
-      sums[1][n] = sums[0][n];
-    }
-#pragma unroll 2
-    for (int k = 0; k < 14; k++) {
-      wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a[2];
-      wmma::fragment<wmma::matrix_b, 16, 16, 16, __half, wmma::row_major> b;
-#pragma unroll
-      for (int m = 0; m < 2; m++)
-        wmma::load_matrix_sync(a[m], patch + (2 * (2 * warp + m) + k / 2) * PITCH * 4 + k % 2 * 16, 8);
-#pragma unroll
-      for (int n = 0; n < OUT / 16; n++) {
-        wmma::load_matrix_sync(b, weight_rows + k * 16 * WEIGHT_PITCH + n * 16, WEIGHT_PITCH);
-#pragma unroll
-        for (int m = 0; m < 2; m++) wmma::mma_sync(sums[m][n], a[m], b, sums[m][n]);
-      }
-    }
+    Sums sums;
+    take_product(sums, patch, weight_rows, bias);
     __syncthreads();
     keep_patch();
     const int t = step / per_tile, oy = step % per_tile / steps_x * SIDE, ox = step % steps_x * SIDE;
 #pragma unroll
     for (int first = 0; first < OUT; first += PART) {
       if (first) __syncthreads();
-#pragma unroll
-      for (int m = 0; m < 2; m++)
-#pragma unroll
-        for (int n = 0; n < PART / 16; n++) {
-          // Fragments of sums in half and in float hold the same places.
-          wmma::fragment<wmma::accumulator, 16, 16, 16, __half> halves;
-          const auto& sum = sums[m][first / 16 + n];
-#pragma unroll
-          for (int i = 0; i < sum.num_elements; i++) halves.x[i] = __float2half_rn(fmaxf(sum.x[i], 0.f));
-          wmma::store_matrix_sync(part + (2 * warp + m) * SIDE * PART_PITCH + n * 16, halves, PART_PITCH,
-                                  wmma::mem_row_major);
-        }
+      keep_sums(sums, part, first);
       __syncthreads();
       const int c = threadIdx.x % (PART / 8) * 8, item = threadIdx.x / (PART / 8), y = item / 8, x = item % 8;
       const auto read = [&](int row, int column) { return load_raw(part + (row * SIDE + column) * PART_PITCH + c); };

@@ -116,7 +116,7 @@ def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | Non
     coarse = torch.empty(rows // 2, columns // 2, 4, dtype=torch.float16, device=frame.device)
     arguments: list[Argument] = [frame, norm, fine, coarse, near, layout.blocks, layout.tiles]
     arguments += [layout.rows, layout.columns, layout.n_tiles, block, height, width, rows, columns, int(layout.whole)]
-    launch("stem.cu", "sample_frame", ((columns // 4 + 127) // 128, rows // 2), 128, arguments)
+    launch("stem.cu", "sample_frame", ((columns // 4 + 127) // 128, rows // 2), 128, arguments, starts_early=True)
     return fine, coarse
 
 
@@ -135,7 +135,7 @@ def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple
     arguments: list[Argument] = [fine, coarse, weights.stem, weights.stem_bias, edges, pooled, padded, layout.tiles]
     arguments += [layout.rows, layout.columns, oh, ow, *fine.shape[:2], t, p, int(layout.whole)]
     steps = t * (oh // 16) * (ow // 16)
-    launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments, shared=STEM_SHARED)
+    launch("stem.cu", "stem", (min(steps, STEM_BLOCKS), 1), 256, arguments, shared=STEM_SHARED, starts_early=True)
     pool_border(edges, pooled, padded, layout)
     return pooled, padded, layout
 
@@ -147,7 +147,15 @@ def pool_border(edges: Tensor, pooled: Tensor, padded: Tensor, layout: Layout) -
     halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
     border = blocks_for(t * (qh // 8 * qw + (qh - qh // 8) * (qw // 8)), c)
     arguments: list[Argument] = [edges, pooled, padded, layout.near, t, halo, qh, qw, c, p]
-    launch("glue.cu", "pool_border", (halo + border, 1), THREADS, arguments, defines=fixed_tile((qh, qw), c, p))
+    launch(
+        "glue.cu",
+        "pool_border",
+        (halo + border, 1),
+        THREADS,
+        arguments,
+        defines=fixed_tile((qh, qw), c, p),
+        starts_early=True,
+    )
 
 
 def features(
@@ -167,7 +175,9 @@ def features(
         arguments: list[Argument] = [x, padded, subset, activated]
         arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, halo, qh, qw, c, p]
         grid = (halo + blocks_for(t * qh * qw, c, COPIES), 1)
-        launch("glue.cu", "pad_features", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, p))
+        launch(
+            "glue.cu", "pad_features", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, p), starts_early=True
+        )
     return x if padded is None else padded, subset, activated
 
 
@@ -199,13 +209,13 @@ def pyramid_input(x: Tensor, weights: Pyramid, layout: Layout) -> Tensor:
     pooled = torch.empty(cells, width, dtype=torch.float32, device=x.device)
     arguments: list[Argument] = [x, weights.level_norm.scale, weights.level_norm.shift, weights.level, pooled]
     arguments += [layout.blocks, layout.rows, layout.columns, qh, qw, c, width, fine, *columns]
-    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments, defines=fixed(layout, (qh, qw), c))
+    launch("spp.cu", "pool_cells", (cells, 1), 512, arguments, defines=fixed(layout, (qh, qw), c), starts_early=True)
     out = x.new_empty(t, qh, qw, total)
     arguments = [x, pooled, weights.fuse_norm.scale, weights.fuse_norm.shift, out]
     arguments += [*layout.arguments((qh, qw)), c, width, total, fine, *columns]
-    launch(
-        "spp.cu", "pyramid", grid_for(qh * qw, total, t, vec=1), THREADS, arguments, defines=fixed(layout, (qh, qw), c)
-    )
+    defines = fixed(layout, (qh, qw), c)
+    grid = grid_for(qh * qw, total, t, vec=1)
+    launch("spp.cu", "pyramid", grid, THREADS, arguments, defines=defines, starts_early=True)
     return out
 
 
@@ -217,7 +227,15 @@ def class_logits(x: Tensor, weights: Weights) -> Tensor:
     arguments: list[Argument] = [x, weights.class_norm.scale, weights.class_norm.shift, weights.classes]
     arguments += [weights.class_bias, out, rows, c, columns]
     defines = {"FIXED_DEPTH": str(c)}
-    launch("labels.cu", "class_logits", (-(-rows // 128), columns // 32), 256, arguments, defines=defines)
+    launch(
+        "labels.cu",
+        "class_logits",
+        (-(-rows // 128), columns // 32),
+        256,
+        arguments,
+        defines=defines,
+        starts_early=True,
+    )
     return out
 
 
@@ -233,7 +251,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
     arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
-    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c))
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c), starts_early=True)
     return out
 
 

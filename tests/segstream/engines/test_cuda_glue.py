@@ -198,3 +198,45 @@ def test_combine(device: torch.device, share: float, seamless: bool, q: int) -> 
     x = random(grid.n_tiles, 32, q, q)
     got = glue.combine(x.permute(0, 2, 3, 1).contiguous().to(device), layout_of(grid, 4 * q, device, seamless))
     same(got[None], twin.combine(x.float(), grid, seamless))
+
+
+@pytest.mark.cuda
+def test_kernels_that_start_early_wait_for_each_other() -> None:
+    """A chain in which each kernel needs all of the one before, in a graph, against the same one by one."""
+    reason = launcher.problem()
+    if reason:
+        pytest.skip(reason)
+    device = torch.device("cuda")
+    grid, q = make_grid(0.4), 16
+    layout, norm = layout_of(grid, 4 * q, device), make_norm(64, device)
+    x = random(grid.n_tiles, 64, q, q).permute(0, 2, 3, 1).contiguous().to(device)
+
+    def chain(x: Tensor) -> Tensor:
+        for _ in range(30):
+            padded, _, _ = glue.features(x, layout, pad=True)
+            _, _, activated = glue.features(padded, layout, pad=False, norm=norm)
+            assert activated is not None
+            x = activated[:, :-2, :-2].flip(0).contiguous() / 2
+        return x
+
+    def bare(x: Tensor) -> Tensor:
+        for _ in range(60):
+            _, _, activated = glue.features(x, layout, pad=False, norm=norm)
+            assert activated is not None
+            x = activated
+        return x
+
+    stream = launcher.new_stream(torch.cuda.current_device())
+    for body in (chain, bare):
+        expected = body(x)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(stream):
+            body(x)
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream):
+                got = body(x)
+            for _ in range(20):
+                graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(got, expected)

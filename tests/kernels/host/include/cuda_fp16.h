@@ -20,6 +20,7 @@ void host_barrier(int scope);  // 0: the threads of a block, 1: of a warp
 #define __device__
 #define __host__
 #define __forceinline__
+#define __noinline__
 #define __restrict__
 #define __launch_bounds__(...)
 #define __shared__ static
