@@ -26,7 +26,7 @@
 #define WARPS 8
 #endif
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && TILE_N % 128 == 0 && !defined(NO_WGMMA)
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) && (TILE_N == 128 || TILE_N == 256) && !defined(NO_WGMMA)
 #define WGMMA 1
 #else
 #define WGMMA 0
@@ -146,8 +146,9 @@ __device__ inline unsigned long long describe(const unsigned char* tile) {
 #define FOUR(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
 #define SIXTEEN(i) FOUR(i), FOUR(i + 1), FOUR(i + 2), FOUR(i + 3)
 
-// d [64, 128] (+)= a [64, 16] b [128, 16]^T, for a group of four warps.
-__device__ inline void wgmma_128(float (*d)[4], unsigned long long a, unsigned long long b, bool add) {
+// d [64, TILE_N] (+)= a [64, 16] b [TILE_N, 16]^T, for a group of four warps.
+#if TILE_N == 128
+__device__ inline void wgmma(float (*d)[4], unsigned long long a, unsigned long long b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
@@ -159,6 +160,24 @@ __device__ inline void wgmma_128(float (*d)[4], unsigned long long a, unsigned l
       : SIXTEEN(0), SIXTEEN(4), SIXTEEN(8), SIXTEEN(12)
       : "l"(a), "l"(b), "r"((int)add));
 }
+#else
+__device__ inline void wgmma(float (*d)[4], unsigned long long a, unsigned long long b, bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
+      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
+      "%128, %129, p, 1, 1, 0, 0;\n}\n"
+      : SIXTEEN(0), SIXTEEN(4), SIXTEEN(8), SIXTEEN(12), SIXTEEN(16), SIXTEEN(20), SIXTEEN(24), SIXTEEN(28)
+      : "l"(a), "l"(b), "r"((int)add));
+}
+#endif
 #endif
 
 // Adds the product of two operands' tiles to the sums, or (not `add`) begins them. With wgmma it is under way only, until
@@ -171,11 +190,8 @@ __device__ inline void multiply(Sums& sums, const unsigned char* a, const unsign
 #pragma unroll
   for (int k = 0; k < TILE_K / 16; k++)
 #pragma unroll
-    for (int i = 0; i < FRAGMENTS_M; i++)
-#pragma unroll
-      for (int n = 0; n < TILE_N / 128; n++)  // offsets in units of 16 bytes
-        wgmma_128(sums.v[i] + 16 * n, first_a + 2 * k + i * 4 * ROW_BYTES, first_b + 2 * k + n * 8 * ROW_BYTES,
-                  k > 0 || add);
+    for (int i = 0; i < FRAGMENTS_M; i++)  // offsets in units of 16 bytes
+      wgmma(sums.v[i], first_a + 2 * k + i * 4 * ROW_BYTES, first_b + 2 * k, k > 0 || add);
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 #else
   if (!add) sums = Sums{};

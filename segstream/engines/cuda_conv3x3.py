@@ -115,6 +115,7 @@ def conv3x3(
     other: Tensor | None = None,
     skip: Tensor | None = None,
     norm: tuple[Tensor, Tensor] | None = None,
+    early: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """relu(conv(BlockPad(x)) + bias + other + shortcut(skip)).
 
@@ -130,6 +131,7 @@ def conv3x3(
         other: half [T*q*q (or more), Cout], added.
         skip: half [T*(2q)^2 (or more), Cskip], the input of the shortcut.
         norm: float [Cout] scale and shift of a batch norm with ReLU after the result.
+        early: look up sources and fetch weights while the kernel before ends; not right after another stream's work.
 
     Returns:
         half [T*q*q + n_high*q*q, Cout], rows and mean rows; half [T*q*q, Cout], relu(norm(rows)), or None.
@@ -152,5 +154,6 @@ def conv3x3(
         arguments,
         shared=shape.shared(q, stride),
         defines=shape.defines(),
+        starts_early=early,
     )
     return out, activated

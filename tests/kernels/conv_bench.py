@@ -54,8 +54,8 @@ SHAPES = [
     *(replace(BASE, m=256, stages=3, split=s) for s in (3, 5)),
     *(replace(BASE, m=256, stages=4, split=s, warps=16, overlap=1) for s in (2, 3, 5)),
     *(replace(BASE, m=256, stages=3, split=s, warps=16) for s in (3,)),
-    *(replace(BASE, n=256, stages=4, split=s, overlap=1) for s in (2, 3, 4, 5)),
-    *(replace(BASE, n=256, stages=3, split=s) for s in (3,)),
+    *(replace(BASE, n=256, stages=4, split=s, overlap=1) for s in (1, 2, 3, 4, 5, 7)),
+    *(replace(BASE, n=256, stages=3, split=s) for s in (3, 5, 7)),
     *(replace(BASE, stages=4, split=s, overlap=1, fence=False) for s in (3,)),
 ]
 
@@ -197,7 +197,7 @@ def layers(shares: list[float]) -> dict[tuple[int, int, int], Shape]:
             if own:
                 key = (t * q * q, outputs, (9 * inputs + cskip) // 64)
                 best[key] = min(own, key=lambda entry: entry[0])[1]
-            for us, means, s in sorted(found, key=lambda entry: entry[0])[:14]:
+            for us, means, s in sorted(found, key=lambda entry: entry[0]):
                 kind = "wgmma" if s.wgmma else "mma"
                 print(
                     f"  {us:6.1f} us {flops / us / 1e6:5.0f} TF {kind} {s.m}x{s.n} stages {s.stages} split {s.split} "
