@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 _SECTIONS = (
     ("open", "camera", "address"),
+    ("view_overlay", "view_mask", "view_split", "view_source", "grid"),
     ("screenshot", "copy", "save_mask", "record"),
     ("statistics", "panel", "fullscreen", "theme", "help"),
     ("close_source", "quit"),
 )
-_NEED_A_PICTURE = ("screenshot", "copy", "save_mask", "record", "statistics", "panel")
+_NEED_A_PICTURE = (*_SECTIONS[1], "screenshot", "copy", "save_mask", "record", "statistics", "panel")
 
 
 def make_menu(window: Window) -> QMenu:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PyQt6.QtCore import Qt, pyqtSignal
-from PyQt6.QtGui import QMouseEvent
+from PyQt6.QtGui import QMouseEvent, QResizeEvent
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QToolTip, QVBoxLayout, QWidget
 
 from segstream.ui.keys import key_of
@@ -12,6 +12,9 @@ from segstream.ui.theme import Theme
 from segstream.ui.widgets import Combo, IconButton, Segments, Slider, label
 
 _SEEK_STEPS = 10_000
+_GAP = 4  # pixels between the parts of the row
+_AROUND = 24 + 2 * 12 + _GAP  # margins and the gaps between groups
+_LONGEST_DETAIL = 320
 
 
 def clock(seconds: float | None, tenths: bool = False) -> str:
@@ -98,7 +101,7 @@ class Transport(QWidget):
 
     def _arrange(self) -> None:
         row = QHBoxLayout()
-        row.setSpacing(4)
+        row.setSpacing(_GAP)
         stretch = QWidget()
         groups: tuple[tuple[QWidget, ...], ...] = (
             (self.play, self.back, self.forward, self.time, self.live, self.live_detail),
@@ -109,11 +112,39 @@ class Transport(QWidget):
             for widget in group:
                 row.addWidget(widget, 1 if widget is stretch else 0)
             row.addSpacing(0 if group is groups[-1] else 8)
+        self._row = [widget for group in groups for widget in group if widget is not stretch]
+        self._unwanted: set[QWidget] = set()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(12, 4, 12, 8)
         layout.setSpacing(2)
         layout.addWidget(self.seek)
         layout.addLayout(row)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _want(self, wanted: bool, *widgets: QWidget) -> None:
+        """Whether widgets have something to say for the present source."""
+        self._unwanted = self._unwanted - set(widgets) if wanted else self._unwanted | set(widgets)
+
+    def _fit(self) -> None:
+        """Leave out what there is no room for; all of it is on keys, and most in the menu."""
+        shown = [widget for widget in self._row if widget not in self._unwanted]
+        room = self.width() - _AROUND - sum(_width(widget) + _GAP for widget in shown)
+        for widget in (self.shot, self.alpha, self.back, self.forward, self.speed, self.loop, self.panel, self.full):
+            if room >= 0:
+                break
+            if widget in shown:
+                shown.remove(widget)
+                room += _width(widget) + _GAP
+        for widget in (self.live_detail, self.view, self.grid):
+            if room < 0 and widget in shown:
+                shown.remove(widget)
+                room += _width(widget) + _GAP
+        for widget in self._row:
+            if widget.isHidden() == (widget in shown):
+                widget.setVisible(widget in shown)
 
     def set_theme(self, theme: Theme) -> None:
         """Take the colours of a theme."""
@@ -137,25 +168,29 @@ class Transport(QWidget):
         self.play.setEnabled(playback.can_pause)
         self.seek.setVisible(not live)
         self.seek.setEnabled(playback.can_seek and bool(duration))
-        for button in (self.back, self.forward, self.loop):
-            button.setVisible(not live)
+        self._want(not live, self.back, self.forward, self.loop, self.speed)
         self.back.setEnabled(playback.can_seek)
         self.forward.setEnabled(playback.can_pause)
-        self.speed.setVisible(not live)
         self.seek.duration = duration or 0.0
         self.seek.set_number(playback.position / duration if duration else 0.0)
-        self.time.setVisible(not live and playback.can_pause)
+        self._want(not live and playback.can_pause, self.time)
         whole = f" / {clock(duration)}" if duration else ""
         self.time.setText(f"{clock(playback.position, tenths=playback.status != PLAYING)}{whole}")
-        self.live.setVisible(live)
-        self.live_detail.setVisible(live)
+        self._want(live, self.live, self.live_detail)
         if live:
             self.live.setText("● LIVE" if playback.connection == "connected" else playback.connection.capitalize())
-            self.live_detail.setText(live_text(playback))
+            text = live_text(playback)
+            elided = self.live_detail.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, _LONGEST_DETAIL)
+            self.live_detail.setText(elided)
             self.live_detail.setToolTip(playback.detail)
         self.record.set_icon("stop" if playback.recording else "record", "bad")
         self.record.setEnabled(playback.can_pause or bool(playback.recording))
         self.shot.setEnabled(playback.can_pause)
+        self._fit()
+
+
+def _width(widget: QWidget) -> int:
+    return min(max(widget.sizeHint().width(), widget.minimumWidth()), widget.maximumWidth())
 
 
 def live_text(playback: Playback) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,23 @@ def test_full_screen_hides_the_bar_when_the_mouse_rests(still: Any, qtbot: Any) 
     assert still.transport.mapTo(still, QPoint()).y() >= still.stack.mapTo(still, QPoint()).y() + still.stack.height()
 
 
+@pytest.mark.parametrize("width", [760, 900, 1280])
+def test_the_bar_leaves_out_what_has_no_room(still: Any, qtbot: Any, width: int) -> None:
+    still.resize(width, 600)
+    still.transport.time.setText("1:02:03.4 / 2:10:00")
+    still.transport._fit()
+    qtbot.wait(50)
+    bar = still.transport
+    shown = [widget for widget in bar._row if widget.isVisible()]
+    assert bar.play in shown and bar.menu in shown and bar.record in shown and bar.time in shown
+    ends = [(w.geometry().left(), w.geometry().right()) for w in sorted(shown, key=lambda w: w.x())]
+    assert all(right < left for (_, right), (left, _) in itertools.pairwise(ends)), ends
+    assert ends[-1][1] < bar.width()
+    assert all(widget.width() >= widget.minimumSizeHint().width() for widget in shown)
+    if width == 1280:
+        assert bar.view in shown and bar.speed in shown
+
+
 def test_the_menu_offers_everything_and_the_recent_sources(still: Any, video: Path, qtbot: Any) -> None:
     def menu() -> QMenu:
         qtbot.waitUntil(lambda: isinstance(QApplication.activePopupWidget(), QMenu), timeout=5_000)
@@ -160,7 +178,9 @@ def test_the_menu_offers_everything_and_the_recent_sources(still: Any, video: Pa
 
     qtbot.mouseClick(still.transport.menu, LEFT)
     items = {action.text().split("\t")[0]: action for action in menu().actions() if not action.isSeparator()}
-    assert {"Open a file", "Open a camera", "Save the mask", "Copy the frame", "These keys", "Quit"} <= set(items)
+    assert {"Mask", "Open a file", "Open a camera", "Save the mask", "Copy the frame", "These keys", "Quit"} <= set(
+        items
+    )
     recent = items["Recent"].menu()
     assert recent is not None and recent.actions()[0].text().startswith(video.name)
     items["Dark or light"].trigger()
