@@ -109,7 +109,7 @@ def near_table(share: float) -> tuple[Tensor, int]:
     return module.near_table(grid).cuda(), grid.n_high
 
 
-def networks(shares: list[float], best: dict[tuple[int, int, int], Shape]) -> None:
+def networks(share: float, best: dict[tuple[int, int, int], Shape]) -> None:
     """The whole network in cuDNN's and our own convolutions, from stride 16 and from stride 8 on, taking turns."""
     tests, device, stream = helpers("segstream/engines/test_cuda_network.py"), torch.device("cuda"), new_stream(0)
     weights = pack(tests.make_network("resnet18"), device)
@@ -118,96 +118,92 @@ def networks(shares: list[float], best: dict[tuple[int, int, int], Shape]) -> No
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
     plain = cuda_conv3x3.choose_shape
     cuda_conv3x3.choose_shape = lambda *key: best.get(key[:3]) or plain(*key)
-    for share in shares:
-        layout = tests.layout_of(tests.make_grid(8, 16, share, 128), device, True)
-        graphs, logits, kinds = [], [], (64, 16, 8)
-        taken: list[list[float]] = [[] for _ in kinds]
-        for first in kinds:
-            cuda_network.serves = lambda device, stride, q, first=first: stride >= first and q <= 8
-            with flags, torch.inference_mode(), torch.cuda.stream(stream):
-                for _ in range(2):
-                    cuda_network.run(frame, norm, weights, layout)
-                stream.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                    logits.append(cuda_network.run(frame, norm, weights, layout))
-                graphs.append(graph)
-        for _ in range(15):
-            for graph, found in zip(graphs, taken, strict=True):
-                with torch.cuda.stream(stream):
-                    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                    for i in range(13):
-                        if i == 3:
-                            start.record()
-                        graph.replay()
-                    end.record()
-                end.synchronize()
-                found.append(start.elapsed_time(end) / 10)
-        for first, found, result in zip(kinds, taken, logits, strict=True):
-            error = float((result.float() - logits[0].float()).norm() / logits[0].float().norm())
-            print(
-                f"network {share:.0%}, own from stride {first}: {median(found):.4f} ms, differs by {error:.1e}",
-                flush=True,
-            )
+    layout = tests.layout_of(tests.make_grid(8, 16, share, 128), device, True)
+    graphs, logits, kinds = [], [], (64, 16, 8)
+    taken: list[list[float]] = [[] for _ in kinds]
+    for first in kinds:
+        cuda_network.serves = lambda device, stride, q, first=first: stride >= first and q <= 8
+        with flags, torch.inference_mode(), torch.cuda.stream(stream):
+            for _ in range(2):
+                cuda_network.run(frame, norm, weights, layout)
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                logits.append(cuda_network.run(frame, norm, weights, layout))
+            graphs.append(graph)
+    for _ in range(15):
+        for graph, found in zip(graphs, taken, strict=True):
+            with torch.cuda.stream(stream):
+                start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+                for i in range(13):
+                    if i == 3:
+                        start.record()
+                    graph.replay()
+                end.record()
+            end.synchronize()
+            found.append(start.elapsed_time(end) / 10)
+    for first, found, result in zip(kinds, taken, logits, strict=True):
+        error = float((result.float() - logits[0].float()).norm() / logits[0].float().norm())
+        print(
+            f"network {share:.0%}, own from stride {first}: {median(found):.4f} ms, differs by {error:.1e}",
+            flush=True,
+        )
 
 
-def layers(shares: list[float]) -> dict[tuple[int, int, int], Shape]:
+def layers(share: float) -> dict[tuple[int, int, int], Shape]:
     """Times every way to cut every layer; returns the fastest by rows, output channels and steps."""
     best: dict[tuple[int, int, int], Shape] = {}
     device, stream = torch.device("cuda"), new_stream(0)
     with ThreadPoolExecutor(12) as pool:
         macros = [{"SCALAR": "__half", "VEC": "8", **shape.defines()} for shape in SHAPES]
         list(pool.map(lambda defines: machine_code("conv.cu", architecture(0), defines), macros))
-    for share in shares:
-        near, n_high = near_table(share)
-        t = near.shape[0]
-        for name, q, inputs, outputs, stride, cskip, padded, add in LAYERS:
-            side = stride * q
-            x = torch.randn(t, side + 2, side + 2, inputs, device=device).half()
-            weight = (torch.randn(outputs, inputs, 3, 3, device=device) / 50).half()
-            packed = weight.to(memory_format=torch.channels_last)
-            bias = torch.zeros(outputs, device=device).half()
-            other = torch.randn(t, q, q, outputs, device=device).half()
-            tiles, added = x.permute(0, 3, 1, 2), other.permute(0, 3, 1, 2)
-            library = seconds(
-                partial(by_library, tiles, packed, bias, stride, added if add else None, not padded), stream
-            )
-            flops = 2 * t * q * q * outputs * (9 * inputs + cskip)
+    near, n_high = near_table(share)
+    t = near.shape[0]
+    for name, q, inputs, outputs, stride, cskip, padded, add in LAYERS:
+        side = stride * q
+        x = torch.randn(t, side + 2, side + 2, inputs, device=device).half()
+        weight = (torch.randn(outputs, inputs, 3, 3, device=device) / 50).half()
+        packed = weight.to(memory_format=torch.channels_last)
+        bias = torch.zeros(outputs, device=device).half()
+        other = torch.randn(t, q, q, outputs, device=device).half()
+        tiles, added = x.permute(0, 3, 1, 2), other.permute(0, 3, 1, 2)
+        library = seconds(partial(by_library, tiles, packed, bias, stride, added if add else None, not padded), stream)
+        flops = 2 * t * q * q * outputs * (9 * inputs + cskip)
+        print(
+            f"\n{share:.0%} {name}: {flops / 1e9:.2f} GFLOP, floor {flops / 790e6:.1f}, cuDNN {library:.1f} us",
+            flush=True,
+        )
+        skip = torch.randn(t * 4 * q * q, cskip, device=device).half() if cskip else None
+        weights = prepack(weight, torch.randn(cskip, outputs, device=device).half() if cskip else None)
+        rows = torch.randn((t + n_high) * (side + 2) ** 2, inputs, device=device).half()
+        found = []
+        for shape in SHAPES:
+            if outputs % shape.n or shape.shared(q, stride) > 227 * 1024:
+                continue
+            for means in (not name.startswith(FIRST),):
+                more = {"stride": stride, "n_high": n_high, "means": means, "padded": padded, "skip": skip}
+                more["other"] = other.view(-1, outputs) if add else None
+                try:
+                    us = seconds(partial(conv3x3, rows, weights, bias, near, q, shape=shape, **more), stream)
+                except Exception as error:
+                    print("  failed", shape, str(error)[:150], flush=True)
+                    continue
+                found.append((us, means, shape))
+        own = [(us, shape) for us, _, shape in found if shape.fence]
+        if own:
+            key = (t * q * q, outputs, (9 * inputs + cskip) // 64)
+            best[key] = min(own, key=lambda entry: entry[0])[1]
+        for us, means, s in sorted(found, key=lambda entry: entry[0]):
+            kind = "wgmma" if s.wgmma else "mma"
             print(
-                f"\n{share:.0%} {name}: {flops / 1e9:.2f} GFLOP, floor {flops / 790e6:.1f}, cuDNN {library:.1f} us",
+                f"  {us:6.1f} us {flops / us / 1e6:5.0f} TF {kind} {s.m}x{s.n} stages {s.stages} split {s.split} "
+                f"warps {s.warps} blocks {s.blocks} overlap {s.overlap} L1 {int(s.near)} means {int(means)} "
+                f"bulk {int(s.bulk)} fence {int(s.fence)}",
                 flush=True,
             )
-            skip = torch.randn(t * 4 * q * q, cskip, device=device).half() if cskip else None
-            weights = prepack(weight, torch.randn(cskip, outputs, device=device).half() if cskip else None)
-            rows = torch.randn((t + n_high) * (side + 2) ** 2, inputs, device=device).half()
-            found = []
-            for shape in SHAPES:
-                if outputs % shape.n or shape.shared(q, stride) > 227 * 1024:
-                    continue
-                for means in (not name.startswith(FIRST),):
-                    more = {"stride": stride, "n_high": n_high, "means": means, "padded": padded, "skip": skip}
-                    more["other"] = other.view(-1, outputs) if add else None
-                    try:
-                        us = seconds(partial(conv3x3, rows, weights, bias, near, q, shape=shape, **more), stream)
-                    except Exception as error:
-                        print("  failed", shape, str(error)[:150], flush=True)
-                        continue
-                    found.append((us, means, shape))
-            own = [(us, shape) for us, _, shape in found if shape.fence]
-            if own:
-                key = (t * q * q, outputs, (9 * inputs + cskip) // 64)
-                best[key] = min(own, key=lambda entry: entry[0])[1]
-            for us, means, s in sorted(found, key=lambda entry: entry[0]):
-                kind = "wgmma" if s.wgmma else "mma"
-                print(
-                    f"  {us:6.1f} us {flops / us / 1e6:5.0f} TF {kind} {s.m}x{s.n} stages {s.stages} split {s.split} "
-                    f"warps {s.warps} blocks {s.blocks} overlap {s.overlap} L1 {int(s.near)} means {int(means)} "
-                    f"bulk {int(s.bulk)} fence {int(s.fence)}",
-                    flush=True,
-                )
     return best
 
 
 if __name__ == "__main__":
-    chosen = [float(share) for share in sys.argv[2:]] or [0.4, 0.2]
-    networks(chosen, layers(chosen) if sys.argv[1:2] == ["layers"] else {})
+    for chosen in [float(share) for share in sys.argv[2:]] or [0.4, 0.2]:
+        networks(chosen, layers(chosen) if sys.argv[1:2] == ["layers"] else {})
