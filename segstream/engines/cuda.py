@@ -23,6 +23,7 @@ from segstream.policies import score
 
 GEOMETRIES = 3  # frame sizes whose graphs are kept
 PART = 1 << 21  # bytes of a frame that are uploaded while the next ones are copied
+ALONE = 3 << 18  # bytes that one thread copies sooner than several are woken
 HOST_POLICIES = ("random", "high", "low")  # whose scores the host knows
 
 
@@ -205,9 +206,10 @@ class CudaEngine:
 
         def copy(first: int, last: int, begin: int, end: int) -> None:
             """Rows `begin` to `end` of the groups `first` to `last`."""
-            if given is None:
+            small = (last - first) * (end - begin) * shape[2] <= ALONE
+            if not locked and (given is None or small):
                 slot.host_frame.reshape(shape)[first:last, begin:end] = image.reshape(shape)[first:last, begin:end]
-            elif not locked:  # by several threads
+            elif given is not None and not locked:  # by several threads
                 target[first:last, begin:end].copy_(given.view(shape)[first:last, begin:end])
 
         slot.started.record(self.policy_stream)
@@ -215,7 +217,8 @@ class CudaEngine:
             copy(0, shape[0], 0, 1)
             copies.upload_rows(slot.frame, source, step, self.policy_stream)
             self._replay_policy(graphs, slot, "learned")
-        part = shape[0] if locked else max(1, PART // (group * width * channels))
+        parts = 1 if locked else -(-image.size // PART)
+        part = -(-shape[0] // parts)
         for first in range(0, shape[0], part):
             last = min(first + part, shape[0])
             copy(first, last, skipped, group)
@@ -260,9 +263,12 @@ class CudaEngine:
         graph.replay()
         slot.ran.record(self.stream)
         labels = torch.empty(graphs.geometry.frame, dtype=torch.uint8, pin_memory=True).numpy()  # while the GPU works
-        self.download_stream.wait_event(slot.ran)
-        copies.download(labels, slot.labels, self.download_stream)
-        slot.back.record(self.download_stream)
+        stream = self.stream
+        if self.under_way:  # the next frame's network need not wait for the copy
+            stream = self.download_stream
+            stream.wait_event(slot.ran)
+        copies.download(labels, slot.labels, stream)
+        slot.back.record(stream)
         return labels
 
     def _finish(self, pending: Pending) -> EngineOutput:

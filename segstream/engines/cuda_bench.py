@@ -25,6 +25,7 @@ from segstream.scenes import render
 Progress = Callable[[str, int, int], None]
 Runner = Callable[[], object]
 REPEATS = 20  # runs between two events
+HD = (720, 1280)  # height and width at which whole frames are held against the network alone
 
 
 def rows(
@@ -40,7 +41,7 @@ def rows(
 
     A network row is from the frame on the device (for torch, the normalised image in half precision) to logits at
     stride 4, for given blocks. A "whole frame" row is from the frame in host memory to the class map in host memory,
-    policy included.
+    policy included. The last rows are of frames of 1280x720, whatever the size.
 
     Args:
         model: the model.
@@ -75,7 +76,10 @@ def rows(
             ratio = median(a / b for a, b in zip(times[fastest], each, strict=True))
             found.append(make_row(name, kind, blocks, total, ms, ratio, peak, costs, geometry))
         for share in shares:
-            found += whole_frames(engine, model, np.asarray(image), geometry, share, costs, taken[fastest])
+            progress("timing whole frames", 0, 1)
+            found.append(whole_frame(engine, model, image, geometry, share, costs, taken[fastest]))
+        share = min(shares, key=lambda share: abs(share - 0.4))
+        found += high_definition(engine, model, block, share, costs, progress)
     engine.close()
     return found, notes
 
@@ -186,7 +190,12 @@ def take_turns(runners: list[Runner], engine: CudaEngine, rounds: int, progress:
     return times
 
 
-def whole_frames(
+def chosen(model: Model, share: float) -> Choice:
+    """What makes `share` of the blocks high by the model's best policy."""
+    return Choice("learned" if model.policy_net is not None else "heuristic", 0.0, share)
+
+
+def whole_frame(
     engine: CudaEngine,
     model: Model,
     image: np.ndarray,
@@ -194,34 +203,55 @@ def whole_frames(
     share: float,
     costs: Costs,
     dense_ms: float,
+) -> BenchRow:
+    """From a frame in host memory to its class map in host memory, by itself, at most `share` of the blocks high."""
+    choice = chosen(model, share)
+    ms, n_high = alone(engine, image, geometry, choice)
+    name, total = f"SegBlocks, whole frame, {choice.policy} policy", geometry.rows * geometry.columns
+    return make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, choice.policy)
+
+
+def high_definition(
+    engine: CudaEngine, model: Model, block: int, share: float, costs: Costs, progress: Progress
 ) -> list[BenchRow]:
-    """From frames in host memory to class maps in host memory, at most `share` of the blocks high: the time one takes
-    by itself, from ordinary and from page-locked memory, and the time each takes where two are under way.
+    """What bringing a frame of 1280x720 over and its class map back takes beside the network: network, whole frame by
+    itself from ordinary and from page-locked memory, and each of many frames, two under way.
     """
-    policy = "learned" if model.policy_net is not None else "heuristic"
-    choice = Choice(policy, 0.0, share)
-    locked = page_locked(*image.shape[:2])
+    progress("timing whole frames of 1280x720", 0, 1)
+    geometry = fit(HD, HD[::-1], block, exact=True)
+    image, choice = render(0, HD[1], HD[0])[0], chosen(model, share)
+    locked = page_locked(*HD)
     locked[:] = image
     ordinary, n_high = alone(engine, image, geometry, choice)
     direct, _ = alone(engine, locked, geometry, choice)
-    count = 100
-    pending = engine.submit(image, geometry, choice)
-    started = time.perf_counter()
-    for _ in range(count):
-        following = engine.submit(image, geometry, choice)
-        engine.collect(pending)
-        pending = following
-    in_turn = 1e3 * (time.perf_counter() - started) / count
-    engine.collect(pending)
+    in_turn = two_under_way(engine, image, geometry, choice)
+    runner, megabytes = network_runner(engine, engine.frame_graphs(geometry), n_high)
+    network = median(take_turns([runner], engine, 10, lambda what, done, total: None)[0])
     total = geometry.rows * geometry.columns
+    policy = f"{choice.policy} policy"
     return [
-        make_row(name, engine.name, n_high, total, ms, dense_ms / ms, None, costs, geometry, policy)
-        for name, ms in (
-            (f"SegBlocks, whole frame, {policy} policy", ordinary),
-            (f"SegBlocks, whole frame in page-locked memory, {policy} policy", direct),
-            (f"SegBlocks, whole frames, two under way, {policy} policy", in_turn),
+        make_row(f"1280x720, {name}", engine.name, n_high, total, ms, None, peak, costs, geometry, choice.policy)
+        for name, ms, peak in (
+            ("network", network, megabytes),
+            (f"whole frame, {policy}", ordinary, None),
+            (f"whole frame in page-locked memory, {policy}", direct, None),
+            (f"whole frames, two under way, {policy}", in_turn, None),
         )
     ]
+
+
+def two_under_way(engine: CudaEngine, image: np.ndarray, geometry: Geometry, choice: Choice, count: int = 100) -> float:
+    """Milliseconds a frame takes where the next one is started before it is collected."""
+    engine.collect(engine.submit(image, geometry, choice))
+    pending = [engine.submit(image, geometry, choice), engine.submit(image, geometry, choice)]
+    engine.collect(pending.pop(0))
+    started = time.perf_counter()
+    for _ in range(count):
+        pending.append(engine.submit(image, geometry, choice))
+        engine.collect(pending.pop(0))
+    taken = 1e3 * (time.perf_counter() - started) / count
+    engine.collect(pending.pop(0))
+    return taken
 
 
 def alone(engine: CudaEngine, image: np.ndarray, geometry: Geometry, choice: Choice) -> tuple[float, int]:
@@ -241,7 +271,7 @@ def make_row(
     n_high: int | None,
     total: int,
     ms: float,
-    ratio: float,
+    ratio: float | None,
     megabytes: float | None,
     costs: Costs,
     geometry: Geometry,

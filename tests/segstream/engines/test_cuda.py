@@ -114,8 +114,10 @@ def test_a_frame_gives_the_same_from_any_memory_and_in_any_parts(
         output = engine.infer(other, geometry, choice)
         assert np.array_equal(output.labels, expected.labels)
         assert np.array_equal(output.blocks, expected.blocks)
-    for part in (1000, 50_000):  # less than a row, and not a whole number of rows
+    # Parts of less than a row, and of not a whole number of rows; copied by several threads, by one, and by both.
+    for part, alone in ((1000, 0), (50_000, 0), (1 << 21, 0), (50_000, 1 << 30), (50_000, 80_000)):
         monkeypatch.setattr(cuda, "PART", part)
+        monkeypatch.setattr(cuda, "ALONE", alone)
         output = engine.infer(image, geometry, choice)
         assert np.array_equal(output.labels, expected.labels)
         assert np.array_equal(output.blocks, expected.blocks)
@@ -202,7 +204,7 @@ def test_too_large_a_frame_is_one_sentence_and_the_engine_goes_on(engine) -> Non
     held = torch.empty(torch.cuda.mem_get_info()[0] - 2**29, dtype=torch.uint8, device="cuda")  # half a GiB is left
     geometry = fit((4096, 8192), (8192, 4096), 64, exact=True)
     with pytest.raises(EngineError, match="too little free memory"):
-        engine.infer(picture(4096, 8192), geometry, Choice("high", 0.5))
+        engine.infer(np.zeros((4096, 8192, 3), np.uint8), geometry, Choice("high", 0.5))
     del held
     torch.cuda.empty_cache()
     engine.graphs.clear()
