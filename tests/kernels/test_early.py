@@ -1,0 +1,42 @@
+"""Kernels that start while the one before them ends. That they wait for it is tested with the engine's own kernels, in
+tests/segstream/engines/test_cuda_glue.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+import torch
+
+from segstream.kernels import early, launcher
+
+
+def test_the_structures_are_the_drivers() -> None:
+    """CUlaunchConfig and CUlaunchAttribute of cuda.h on a 64-bit machine."""
+    assert ctypes.sizeof(early._Attribute) == 72
+    assert early._Attribute.value.offset == 8
+    assert ctypes.sizeof(early._Config) == 56
+    assert [
+        getattr(early._Config, name).offset for name in ("gx", "bx", "shared", "stream", "attributes", "count")
+    ] == [
+        0,
+        12,
+        24,
+        32,
+        40,
+        48,
+    ]
+
+
+@pytest.mark.cuda
+def test_what_the_driver_refuses_is_an_error() -> None:
+    reason = launcher.problem()
+    if reason or not early.available(torch.cuda.current_device()):
+        pytest.skip(reason or "this GPU or its driver starts no kernel early")
+    device = torch.cuda.current_device()
+    stream = launcher.new_stream(device)
+    macros = {"SCALAR": "__half", "VEC": "8"}
+    arch = launcher.architecture(device)
+    with pytest.raises(early.LaunchError, match="cuLaunchKernelEx failed with error"):
+        early.submit(device, "glue.cu", "pad_features", arch, macros, (0, 1), 256, 0, "", [], stream.cuda_stream)
