@@ -13,7 +13,7 @@ from segstream.ui.widgets import Combo, IconButton, Segments, Slider, label
 
 _SEEK_STEPS = 10_000
 _GAP = 4  # pixels between the parts of the row
-_AROUND = 24 + 2 * 12 + _GAP  # margins and the gaps between groups
+_AROUND = 24 + 2 * 8  # margins and the gaps between groups
 _LONGEST_DETAIL = 320
 
 
@@ -81,14 +81,14 @@ class Transport(QWidget):
         self.speed = Combo()
         self.speed.setAccessibleName("Speed")
         self.speed.setToolTip(f"Speed ({key_of('slower')} slower, {key_of('faster')} faster)")
-        self.speed.setFixedWidth(74)
+        self.speed.setFixedWidth(70)
         self.speed.set_items([(f"{s:g}×", f"{s:g}") for s in SPEEDS])
         self.speed.chosen.connect(lambda value: self.changed.emit("speed", float(value)))
         views = [("Overlay", "overlay"), ("Mask", "mask"), ("Split", "split"), ("Source", "source")]
         self.view = Segments(views)
         self.view.chosen.connect(lambda value: self.changed.emit("view", value))
         self.alpha = Slider(0.0, 1.0)
-        self.alpha.setFixedWidth(90)
+        self.alpha.setFixedWidth(80)
         self.alpha.setAccessibleName("Opacity")
         self.alpha.setToolTip(f"Opacity of the class colours ({key_of('more_opaque')}, {key_of('less_opaque')})")
         self.alpha.moved.connect(lambda value: self.changed.emit("alpha", value))
@@ -132,7 +132,7 @@ class Transport(QWidget):
         """Leave out what there is no room for; all of it is on keys, and most in the menu."""
         shown = [widget for widget in self._row if widget not in self._unwanted]
         room = self.width() - _AROUND - sum(_width(widget) + _GAP for widget in shown)
-        for widget in (self.shot, self.alpha, self.back, self.forward, self.speed, self.loop, self.panel, self.full):
+        for widget in (self.alpha, self.shot, self.back, self.forward, self.speed, self.loop, self.panel, self.full):
             if room >= 0:
                 break
             if widget in shown:
