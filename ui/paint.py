@@ -5,6 +5,7 @@ Only QPainter on an image or a widget, so it may run in any thread that owns wha
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PyQt6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
@@ -15,9 +16,10 @@ from segstream.ui import geometry
 from segstream.ui.compose import Look, Picture, compose
 from segstream.ui.geometry import Placement
 
-_LOW_SHADE = QColor(0, 0, 0, 58)
-_LINE = QColor(255, 255, 255, 230)
-_LINE_SHADOW = QColor(0, 0, 0, 110)
+# Grey and opacity of what is laid over the picture.
+_LOW_SHADE = (0, 58 / 255)
+_LINE = (255, 230 / 255)
+_LINE_SHADOW = (0, 110 / 255)
 _HANDLE = QColor("#1b212b")
 
 
@@ -27,9 +29,9 @@ class Canvas:
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
         self.result = picture.request.result
-        self._source, self._painted = _image(picture.source), _image(picture.painted)
         if picture.request.grid:
-            _paint_grid(picture, [image for image in (self._source, self._painted) if image is not None])
+            _paint_grid(picture)
+        self._source, self._painted = _image(picture.source), _image(picture.painted)
 
     def paint(self, painter: QPainter, place: Placement, look: Look, ratio: float) -> None:
         """Paint in device pixels; `place` may be newer than the pixels, `ratio` is device pixels per logical one."""
@@ -49,7 +51,7 @@ class Canvas:
             _paint_divider(painter, place, look.divider, ratio)
 
 
-def _paint_grid(picture: Picture, images: list[QImage]) -> None:
+def _paint_grid(picture: Picture) -> None:
     """High blocks are outlined, low ones dimmed (not in the mask, whose colours count); both end with the frame."""
     request, place, blocks = picture.request, picture.request.place, picture.request.result.blocks
     block_h, block_w = request.result.block_px
@@ -66,23 +68,30 @@ def _paint_grid(picture: Picture, images: list[QImage]) -> None:
     runs = [(x0, row, x1, row + 1) for row, x0, x1 in geometry.low_runs(blocks)]
     low, lines = on_image(np.array(runs, dtype=np.int64).reshape(-1, 4)), on_image(geometry.grid_lines(blocks))
     thin = max(1, round(request.ratio))
-    for image in images:
-        painter = QPainter(image)
-        painter.setPen(Qt.PenStyle.NoPen)
+    for pixels in (picture.source, picture.painted):
+        if pixels is None:
+            continue
         if request.view != "mask":
-            _fill(painter, low, _LOW_SHADE)
-        # Lines are filled as rectangles: several times faster than stroking them.
-        for colour, grow in ((_LINE_SHADOW, thin), (_LINE, 0)):
+            _blend(pixels, low, *_LOW_SHADE)
+        for (value, alpha), grow in ((_LINE_SHADOW, thin), (_LINE, 0)):
             near, far = grow + thin // 2, grow + thin - thin // 2
-            _fill(painter, lines + np.array([-near, -near, far, far]), colour)
-        painter.end()
+            _blend(pixels, lines + np.array([-near, -near, far, far]), value, alpha)
 
 
-def _fill(painter: QPainter, edges: NDArray[np.int64], colour: QColor) -> None:
-    """Fill rectangles given as [N, 4]: x0, y0, x1, y1 in device pixels."""
-    if len(edges):
-        painter.setBrush(colour)
-        painter.drawRects(*(QRect(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in edges.tolist()))
+def _blend(pixels: NDArray[np.uint8], edges: NDArray[np.int64], value: int, alpha: float) -> None:
+    """Lay grey rectangles over a picture. OpenCV does it, and lets the window's thread run meanwhile.
+
+    Args:
+        pixels: uint8 [H, W, 4], changed in place.
+        edges: int64 [N, 4]: x0, y0, x1, y1.
+        value: grey, 0..255.
+        alpha: opacity, 0..1.
+    """
+    height, width = pixels.shape[:2]
+    for x0, y0, x1, y1 in np.clip(edges, 0, [width, height, width, height]).tolist():
+        if x1 > x0 and y1 > y0:
+            part = pixels[y0:y1, x0:x1]
+            cv2.convertScaleAbs(part, part, 1.0 - alpha, value * alpha)
 
 
 def _paint_divider(painter: QPainter, place: Placement, divider: float, ratio: float) -> None:
