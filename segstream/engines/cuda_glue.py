@@ -190,7 +190,8 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
     border, inner = blocks_for(t * (qh + qw), c), blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
     arguments: list[Argument] = [x, skip, padded, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
     grid = (halo + border + inner, 1)
-    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=fixed_tile((qh, qw), c, p))
+    defines = {**fixed_tile((qh, qw), c, p), "FIXED_EDGE": str(layout.edge)}
+    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=defines)
     return padded
 
 
@@ -251,7 +252,8 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
     arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
-    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c), starts_early=True)
+    defines = {**fixed(layout, (qh, qw), c), "FIXED_EDGE": str(layout.edge)}
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=defines, starts_early=True)
     return out
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from segstream.kernels import early, launcher
+from segstream.kernels.signatures import signatures
 
 
 def test_the_structures_are_the_drivers() -> None:
@@ -36,7 +37,7 @@ def test_what_the_driver_refuses_is_an_error() -> None:
         pytest.skip(reason or "this GPU or its driver starts no kernel early")
     device = torch.cuda.current_device()
     stream = launcher.new_stream(device)
-    macros = {"SCALAR": "__half", "VEC": "8"}
-    arch = launcher.architecture(device)
-    with pytest.raises(early.LaunchError, match="cuLaunchKernelEx failed with error"):
-        early.submit(device, "glue.cu", "pad_features", arch, macros, (0, 1), 256, 0, "", [], stream.cuda_stream)
+    macros, codes = {"SCALAR": "__half", "VEC": "8"}, signatures("glue.cu")["pad_features"]
+    arguments = (device, "glue.cu", "pad_features", launcher.architecture(device), macros)
+    with pytest.raises(early.LaunchError, match="cuLaunchKernelEx failed with error"):  # there is no grid of 0 blocks
+        early.submit(*arguments, (0, 1), 256, 0, codes, [0] * len(codes), stream.cuda_stream)
