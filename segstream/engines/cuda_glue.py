@@ -181,8 +181,8 @@ def features(
     return x if padded is None else padded, subset, activated
 
 
-def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
-    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]."""
+def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout, *, starts_early: bool = False) -> Tensor:
+    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]; `starts_early` as in `launch`."""
     t, qh, qw, c = skip.shape
     p = layout.pad
     padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
@@ -191,7 +191,8 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, skip, padded, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
     grid = (halo + border + inner, 1)
     defines = {**fixed_tile((qh, qw), c, p), "FIXED_EDGE": str(layout.edge)}
-    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=defines)
+    arguments.append(layout.edge)
+    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=defines, starts_early=starts_early)
     return padded
 
 
