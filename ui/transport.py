@@ -132,14 +132,12 @@ class Transport(QWidget):
         """Leave out what there is no room for; all of it is on keys, and most in the menu."""
         shown = [widget for widget in self._row if widget not in self._unwanted]
         room = self.width() - _AROUND - sum(_width(widget) + _GAP for widget in shown)
-        for widget in (self.alpha, self.shot, self.back, self.forward, self.speed, self.loop, self.panel, self.full):
+        first: tuple[QWidget, ...] = (self.panel, self.full, self.shot, self.back, self.forward, self.loop, self.speed)
+        last: tuple[QWidget, ...] = (self.alpha, self.live_detail, self.view, self.grid)
+        for widget in (*first, *last):
             if room >= 0:
                 break
             if widget in shown:
-                shown.remove(widget)
-                room += _width(widget) + _GAP
-        for widget in (self.live_detail, self.view, self.grid):
-            if room < 0 and widget in shown:
                 shown.remove(widget)
                 room += _width(widget) + _GAP
         for widget in self._row:
