@@ -10,7 +10,7 @@ SOURCES = Path(__file__).resolve().parent
 
 # struct codes of the argument types that the kernels use; every pointer is one machine word.
 _CODES = {"int": "i", "long long": "q", "float": "f"}
-_KERNEL = re.compile(r"^KERNEL\s+(?:CLUSTER\s+)?(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", re.MULTILINE)
+_KERNEL = re.compile(r"^KERNEL\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)", re.MULTILINE)
 
 
 @cache

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from segstream.engines import cuda_glue as glue
-from segstream.engines.cuda_conv3x3 import conv3x3, serves
 from segstream.engines.cuda_convs import conv_add_relu, conv_only, conv_relu, multiply
 from segstream.engines.cuda_glue import Layout, rows_of, tiles_of
-from segstream.engines.cuda_weights import Block, Norm, Upsample, Weights
+from segstream.engines.cuda_weights import Block, Norm, Weights
 
 
 def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor:
@@ -36,18 +35,8 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     for i, ((step, _), skip) in enumerate(zip(steps, added, strict=True)):
         # The first follows the wait for the other stream, the others only what is before them on their own.
         padded = glue.enlarge_add(x, skip, step.norm, layout, starts_early=i > 0)
-        x = blend(padded, step, layout)
+        x = rows_of(conv_only(tiles_of(padded), step.blend, 1 - layout.pad))
     return glue.combine(glue.class_logits(x, weights), layout)
-
-
-def blend(padded: Tensor, step: Upsample, layout: Layout) -> Tensor:
-    """The 3x3 layer of a step of the decoder: [T, q+2, q+2, C], padded -> [T, q, q, C]."""
-    q = padded.shape[1] - 2
-    if step.own is None or layout.whole or layout.near is None or not serves(padded.device, layout.side[0] // q, q):
-        return rows_of(conv_only(tiles_of(padded), step.blend, 1 - layout.pad))
-    given = padded.view(-1, padded.shape[-1])
-    rows, _ = conv3x3(given, step.own, step.blend.bias, layout.near, q, padded=True, relu=False)
-    return rows.view(-1, q, q, rows.shape[1])
 
 
 def one_by_one(x: Tensor, matrix: Tensor) -> Tensor:
@@ -100,10 +89,9 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
     activated: list[Tensor] = []
     blocks = [block for level in weights.levels for block in level]
     ends = {sum(len(level) for level in weights.levels[: i + 1]) - 1: norm for i, norm in enumerate(norms)}
-    small = first_small(blocks, x, layout)
-    for i, block in enumerate(blocks[:small]):
+    for i, block in enumerate(blocks):
         x = residual(x, padded, even, block, layout)
-        following = blocks[i + 1] if i + 1 < small else None
+        following = blocks[i + 1] if i + 1 < len(blocks) else None
         norm: Norm | None = ends.get(i)
         padded, even, extra = glue.features(
             x,
@@ -114,61 +102,7 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
         )
         if extra is not None:
             activated.append(extra)
-    if small < len(blocks):
-        x, extras = small_levels(x, blocks[small:], [ends.get(i) for i in range(small, len(blocks))], layout)
-        activated += extras
     return (x, activated) if layout.local else (activated[-1], activated[:-1])
-
-
-def first_small(blocks: list[Block], x: Tensor, layout: Layout) -> int:
-    """From which block on our own convolution runs, given the features x [T, q, q, C] before the first."""
-    if not layout.whole and layout.near is not None:
-        q = x.shape[1]
-        for i, block in enumerate(blocks):
-            q //= block.convs[0].stride
-            if block.own is not None and serves(x.device, layout.side[0] // q, q):
-                return i
-    return len(blocks)
-
-
-def small_levels(
-    x: Tensor, blocks: list[Block], norms: list[Norm | None], layout: Layout
-) -> tuple[Tensor, list[Tensor]]:
-    """Residual blocks of small tiles, each in two launches of our own convolution.
-
-    Args:
-        x: [T, q, q, C].
-        norms: for each block, the batch norm with ReLU that another branch of the network takes its result through.
-
-    Returns:
-        The last block's result, and what each norm made of its block's.
-    """
-    assert layout.near is not None
-    t, q, n_high = layout.n_tiles, x.shape[1], (layout.n_tiles - layout.blocks.numel()) // 3
-    rows, means, activated = x.view(-1, x.shape[-1]), False, []
-    for block, norm in zip(blocks, norms, strict=True):
-        assert block.own is not None
-        first, second = block.convs
-        q //= first.stride
-        inner, _ = conv3x3(
-            rows, block.own[0], first.bias, layout.near, q, stride=first.stride, n_high=n_high, means=means
-        )
-        rows, extra = conv3x3(
-            inner,
-            block.own[1],
-            second.bias,
-            layout.near,
-            q,
-            n_high=n_high,
-            means=True,
-            other=rows if block.shortcut is None else None,
-            skip=None if block.shortcut is None else rows,
-            norm=(norm.scale, norm.shift) if norm else None,
-        )
-        means = True
-        if extra is not None:
-            activated.append(extra.view(t, q, q, -1))
-    return rows[: t * q * q].view(t, q, q, -1), activated
 
 
 def residual(x: Tensor, padded: Tensor, even: Tensor | None, block: Block, layout: Layout) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segstream.engines.cuda_conv3x3 import fits, prepack
 from segstream.models.policy_net import PolicyNet
 from segstream.models.resnet import BasicBlock, Bottleneck, ResNet
 from segstream.models.swiftnet import BNReluConv, SwiftNet
@@ -38,28 +37,22 @@ class Norm:
 class Block:
     """A residual block: its convolutions in order, and the shortcut's matrix half [Cin, Cout] with its stride.
 
-    The shortcut's bias is in the last convolution's. `own`: weights of both 3x3 layers for our own convolution, the
-    shortcut in the second; for small levels only.
+    The shortcut's bias is in the last convolution's.
     """
 
     convs: tuple[Conv, ...]
     shortcut: Tensor | None
     shortcut_stride: int
-    own: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Upsample:
-    """A step of the decoder: norm and matrix [Cin, Cout] of the skip, norm and 3x3 layer of the blend.
-
-    `own`: the blend's weights for our own convolution, at small levels.
-    """
+    """A step of the decoder: norm and matrix [Cin, Cout] of the skip, norm and 3x3 layer of the blend."""
 
     skip_norm: Norm
     skip: Tensor
     norm: Norm
     blend: Conv
-    own: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +126,7 @@ class Packer:
         extra = (padded or scale.numel()) - scale.numel()
         return Norm(self.float(F.pad(scale, (0, extra))), self.float(F.pad(shift, (0, extra))))
 
-    def block(self, block: BasicBlock | Bottleneck, small: bool) -> Block:
+    def block(self, block: BasicBlock | Bottleneck) -> Block:
         pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
         if isinstance(block, Bottleneck):
             pairs.append((block.conv3, block.bn3))
@@ -146,10 +139,7 @@ class Packer:
             shortcut, stride = self.matrix(weight), int(conv.stride[0])
             folded[-1] = (folded[-1][0], folded[-1][1] + bias)
         convs = [self.conv(weight, bias, conv) for (weight, bias), (conv, _) in zip(folded, pairs, strict=True)]
-        own = None
-        if small and isinstance(block, BasicBlock) and all(fits(conv.weight) for conv in convs):
-            own = (prepack(convs[0].weight), prepack(convs[1].weight, shortcut))
-        return Block(tuple(convs), shortcut, stride, own)
+        return Block(tuple(convs), shortcut, stride)
 
     def stem(self, encoder: ResNet) -> tuple[Tensor, Tensor]:
         weight, bias = fold(encoder.conv1, encoder.bn1)  # [64, 3, 7, 7]
@@ -170,14 +160,12 @@ class Packer:
             F.pad(self.matrix(fuse.conv.weight), (0, 0, 0, padded - int(width))).contiguous(),  # type: ignore[union-attr, arg-type]
         )
 
-    def upsample(self, bottleneck: BNReluConv, blend: BNReluConv, small: bool) -> Upsample:
-        conv = self.conv(blend.conv.weight.detach().float(), None, blend.conv)
+    def upsample(self, bottleneck: BNReluConv, blend: BNReluConv) -> Upsample:
         return Upsample(
             self.norm(bottleneck.norm),
             self.matrix(bottleneck.conv.weight),
             self.norm(blend.norm),
-            conv,
-            prepack(conv.weight) if small and fits(conv.weight) else None,
+            self.conv(blend.conv.weight.detach().float(), None, blend.conv),
         )
 
 
@@ -193,12 +181,9 @@ def pack(network: SwiftNet, device: torch.device) -> Weights:
     return Weights(
         stem=stem,
         stem_bias=stem_bias,
-        levels=tuple(tuple(packer.block(block, i > 0) for block in level) for i, level in enumerate(levels)),  # type: ignore[union-attr, arg-type]
+        levels=tuple(tuple(packer.block(block) for block in level) for level in levels),  # type: ignore[union-attr, arg-type]
         pyramid=packer.pyramid(network.spp),
-        upsample=tuple(
-            packer.upsample(step.bottleneck, step.blend_conv, i < 2)  # type: ignore[arg-type]
-            for i, step in enumerate(network.upsample)
-        ),
+        upsample=tuple(packer.upsample(step.bottleneck, step.blend_conv) for step in network.upsample),  # type: ignore[arg-type]
         class_norm=packer.norm(logits.norm),
         classes=F.pad(packer.matrix(logits.conv.weight), (0, extra)).contiguous(),
         class_bias=packer.float(F.pad(logits.conv.bias.detach().float(), (0, extra))),
