@@ -22,11 +22,6 @@
 #define FIX_TILE (void)0
 #define FIX_PADDING (void)0
 #endif
-#ifdef FIXED_EDGE
-#define FIX_EDGE edge = FIXED_EDGE
-#else
-#define FIX_EDGE (void)0
-#endif
 #ifdef FIXED_GH
 #define FIX_SIDES gh = FIXED_GH, gw = FIXED_GW, qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
 #else

@@ -122,7 +122,7 @@ constexpr int POOLED = 8;  // side of what a step of the stem pools (stem.cu)
 // Finishes the max pooling (3x3, stride 2) of the stem, whose first pooled row and column of every POOLED x POOLED pixels
 // lack what lies above and left of them, then BlockPad. Finishing a pixel twice changes nothing, so threads that need
 // another's pixel finish it for themselves, whether they see it before or after.
-KERNEL __launch_bounds__(256, 4) pool_border(
+KERNEL __launch_bounds__(256) pool_border(
     const scalar* __restrict__ edges,  // [T, 2qh, 2qw, C], not negative; only what is read here is written
     scalar* pooled,                    // [T, qh, qw, C]
     scalar* __restrict__ padded,       // [T, qh+2, qw+2, C]; only the halo and what is finished here is written
@@ -187,7 +187,7 @@ __device__ inline Pixel border_quad(int i, int qh, int qw) {
 // A thread makes a quad of outputs, see border_quad. A halo pixel that lies in a tile of the same resolution comes out of
 // its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
 // `border_blocks` with the quads on the border, then those inside.
-KERNEL __launch_bounds__(256, 4) enlarge_add(
+KERNEL __launch_bounds__(256, 3) enlarge_add(
     const scalar* __restrict__ x,     // [T, qh/2, qw/2, C]
     const scalar* __restrict__ skip,  // [T, qh, qw, C]
     scalar* __restrict__ padded,      // [T, qh+2p, qw+2p, C]
@@ -197,7 +197,6 @@ KERNEL __launch_bounds__(256, 4) enlarge_add(
     int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p, int edge) {
   FIX_TILE;
   FIX_PADDING;
-  FIX_EDGE;
   const int groups = channels / VEC, ch = qh / 2, cw = qw / 2;
   const int item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
   // Whether a neighbour's pixels equal what the tile's own resolution shows there.
@@ -311,7 +310,6 @@ KERNEL __launch_bounds__(256) combine_tiles(
     int qw, int channels, int edge) {
   after_previous();
   FIX_SIDES;
-  FIX_EDGE;
   const Map map{nullptr, tiles, gh, gw, qh, qw};
   const int groups = channels / VEC, pitch = 2 * gw * qw, block = blockIdx.x;
   if (block >= border_blocks && block < border_blocks + copy_blocks) {

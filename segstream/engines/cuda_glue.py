@@ -181,8 +181,8 @@ def features(
     return x if padded is None else padded, subset, activated
 
 
-def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout, *, starts_early: bool = False) -> Tensor:
-    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]; `starts_early` as in `launch`."""
+def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
+    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]."""
     t, qh, qw, c = skip.shape
     p = layout.pad
     padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
@@ -190,9 +190,7 @@ def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout, *, starts_e
     border, inner = blocks_for(t * (qh + qw), c), blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
     arguments: list[Argument] = [x, skip, padded, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
     grid = (halo + border + inner, 1)
-    defines = {**fixed_tile((qh, qw), c, p), "FIXED_EDGE": str(layout.edge)}
-    arguments.append(layout.edge)
-    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=defines, starts_early=starts_early)
+    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=fixed_tile((qh, qw), c, p))
     return padded
 
 
@@ -253,8 +251,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
     arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
-    defines = {**fixed(layout, (qh, qw), c), "FIXED_EDGE": str(layout.edge)}
-    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=defines, starts_early=True)
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c), starts_early=True)
     return out
 
 

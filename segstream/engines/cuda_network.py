@@ -29,12 +29,10 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     x, padded, layout = glue.stem(frame, norm, weights, layout)
     x, skips = encode(x, padded, weights, layout)
     steps = list(zip(weights.upsample, reversed(skips), strict=True))
-    begun = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
+    added = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)
-    added = [wait() for wait in begun]
-    for i, ((step, _), skip) in enumerate(zip(steps, added, strict=True)):
-        # The first follows the wait for the other stream, the others only what is before them on their own.
-        padded = glue.enlarge_add(x, skip, step.norm, layout, starts_early=i > 0)
+    for (step, _), wait in zip(steps, added, strict=True):
+        padded = glue.enlarge_add(x, wait(), step.norm, layout)
         x = rows_of(conv_only(tiles_of(padded), step.blend, 1 - layout.pad))
     return glue.combine(glue.class_logits(x, weights), layout)
 
