@@ -36,6 +36,10 @@ PAUSE = 0.05  # seconds between rows, in which the threads of the one before sto
 CLIP_FRAMES = 24
 
 
+PAPERS_BLOCK = 128  # SegBlocks, TPAMI 2023, section 4: blocks of 128 pixels
+PAPERS_PIXELS = 1024 * 512  # of an input from which on such blocks are small enough parts of the picture
+
+
 def run_bench(
     model: str = DEFAULT_MODEL,
     *,
@@ -56,7 +60,7 @@ def run_bench(
         model: name or path.
         device: "auto", "cpu", "cuda" or "cuda:N".
         size: width and height of the network input, rounded up to whole blocks; None takes the model's.
-        block: side of a block in pixels; None takes the model's.
+        block: side of a block in pixels; None takes the paper's 128 for inputs of 1024x512 or more, else the model's.
         shares: shares of high blocks to time, 0..1.
         rounds: times each row is measured.
         pipeline: time the pipeline too.
@@ -70,10 +74,12 @@ def run_bench(
     if not shares or not all(0 <= share <= 1 for share in shares):
         raise UsageError(f"shares must be numbers from 0 to 1, not {list(shares)}")
     loaded = load_model(model)
-    side = loaded.spec.block if block is None else block
+    wide, tall = loaded.spec.size if size is None else size
+    side = block
+    if side is None:
+        side = PAPERS_BLOCK if wide * tall >= PAPERS_PIXELS else loaded.spec.block
     if side not in BLOCK_SIDES:
         raise UsageError(f"the block side must be one of {', '.join(map(str, BLOCK_SIDES))} pixels, not {side}")
-    wide, tall = loaded.spec.size if size is None else size
     fit((tall, wide), (wide, tall), side, exact=True)  # refuses sizes that cannot be used
     whole = (math.ceil(wide / side) * side, math.ceil(tall / side) * side)
     report = progress or (lambda what, done, total: None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import queue
 import threading
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
@@ -55,22 +53,17 @@ class Heard:
 
     Attributes:
         tap: its packets.
-        template: what their stream is like, for files to come. A copy of its own: the source's goes with its container,
-            which a live source replaces whenever it reconnects.
+        template: what their stream is like, for files to come.
     """
 
-    def __init__(self, tap: AudioTap) -> None:
-        self.tap = tap
-        self.template: AudioStream = av.open(io.BytesIO(), "w", format="matroska").add_stream_from_template(tap.stream)
+    def __init__(self, tap: AudioTap, template: AudioStream) -> None:
+        self.tap, self.template = tap, template
 
 
 def listen(source: Source) -> Heard | None:
     """The sound of a source from its first frame on; None where there is none that can be recorded."""
     tap = source.tap_audio()
-    try:
-        return Heard(tap) if tap is not None else None
-    except (av.error.FFmpegError, ValueError):
-        return None
+    return Heard(tap, tap.template) if tap is not None and tap.template is not None else None
 
 
 class Recorder:

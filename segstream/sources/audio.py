@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections import deque
 from fractions import Fraction
 
+import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -18,13 +20,16 @@ class AudioTap:
     """Sound packets of one source, in order.
 
     Attributes:
-        stream: the stream they come from, as a template for the output.
+        stream: the stream they come from.
+        template: a copy of its description, for files to come: the stream's own goes with its container, which a live
+            source replaces whenever it reconnects, and FFmpeg would read freed memory. None where there can be no copy.
         complete: the source has been read to its end, so all that is left belongs to it.
         lost: packets thrown away because nobody took them.
     """
 
     def __init__(self, stream: AudioStream) -> None:
         self.stream = stream
+        self.template = copy_of(stream)
         self.complete = False
         self.lost = 0
         self._packets: deque[tuple[float, Packet]] = deque()
@@ -53,6 +58,14 @@ class AudioTap:
     def clear(self) -> None:
         with self._lock:
             self._packets.clear()
+
+
+def copy_of(stream: AudioStream) -> AudioStream | None:
+    """A stream with the same description in a container of its own; None if Matroska cannot hold it."""
+    try:
+        return av.open(io.BytesIO(), "w", format="matroska").add_stream_from_template(stream)
+    except (av.error.FFmpegError, ValueError):
+        return None
 
 
 def audio_tap(container: InputContainer) -> AudioTap | None:

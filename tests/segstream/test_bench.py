@@ -113,3 +113,11 @@ def test_memory_counts_what_a_row_touches() -> None:
 def test_options_that_cannot_be_used(options: dict[str, object], what: str) -> None:
     with pytest.raises(UsageError, match=what):
         run_bench(UNTRAINED, device="cpu", **options)  # type: ignore[arg-type]
+
+
+def test_large_inputs_are_cut_into_the_papers_blocks() -> None:
+    report = run_bench(UNTRAINED, device="cpu", size=(1024, 512), shares=(0.0,), rounds=1, pipeline=False)
+    (row,) = (row for row in report.rows if row.name.startswith("SegBlocks"))
+    small = run_bench(UNTRAINED, device="cpu", size=(1024, 512), block=64, shares=(0.0,), rounds=1, pipeline=False)
+    (other,) = (row for row in small.rows if row.name.startswith("SegBlocks"))
+    assert row.gmacs and other.gmacs and row.gmacs < other.gmacs  # the policy looks at 32 pixels of each block
