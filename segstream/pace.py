@@ -15,24 +15,26 @@ class BudgetController:
     """Finds the budget of high blocks at which frames take no longer than 1 / `target_fps`.
 
     Time is taken to be linear in the share of high blocks, `t = fixed + slope * share`. The slope comes from the frames
-    seen, the budget moves part of the way to the line's crossing with the target, and only when the time is outside a
-    dead band around it: under a constant load it comes to rest and stays there.
+    seen, the budget moves part of the way to the line's crossing with the target, and only when frames take longer than
+    the target allows, or clearly less: under a constant load it comes to rest between the two and stays there.
 
     Args:
         target_fps: frames per second to hold.
-        margin: share of the time that is left free for everything that is not the network.
-        dead_band: deviation from the wanted time, as a share of it, that is left alone.
+        margin: share of the time that is left free for everything that is not the network; a time that eats into it is
+            left alone.
+        dead_band: how far below the wanted time, as a share of it, a time is left alone.
     """
 
-    _EVERY = 6  # frames between two decisions, so that each sees the effect of the last
+    _EVERY = 8  # frames between two decisions, so that each sees the effect of the last, and not only noise
     _MEMORY = 90  # frames the slope is fitted on
 
-    def __init__(self, target_fps: float, margin: float = 0.08, dead_band: float = 0.06) -> None:
+    def __init__(self, target_fps: float, margin: float = 0.08, dead_band: float = 0.15) -> None:
         if not target_fps > 0:
             raise UsageError(f"target_fps must be greater than 0, not {target_fps}")
         self.target_fps = target_fps
         self.budget = 1.0
-        self._wanted = 1000.0 / target_fps * (1.0 - margin)
+        self._longest = 1000.0 / target_fps
+        self._wanted = self._longest * (1.0 - margin)
         self._band = self._wanted * dead_band
         self._seen: deque[tuple[float, float]] = deque(maxlen=self._MEMORY)  # share of high blocks, milliseconds
         self._now: list[float] = []
@@ -55,7 +57,7 @@ class BudgetController:
         present = float(np.median(self._now))
         self._now.clear()
         error = self._wanted - present
-        if abs(error) <= self._band or (error > 0 and self.budget >= 1.0):
+        if (error <= self._band and present <= self._longest) or (error > 0 and self.budget >= 1.0):
             return self.budget
         share = float(np.median([entry[0] for entry in list(self._seen)[-self._EVERY :]]))
         if error > 0 and share < self.budget - 0.02:
