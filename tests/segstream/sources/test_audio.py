@@ -13,7 +13,7 @@ from tests.segstream.media import write_video
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_the_template_outlives_the_container(ending: str, tmp_path: Path) -> None:
-    """A live source replaces its container when it reconnects; a file that is opened then must not read freed memory."""
+    """A live source replaces its container when it reconnects; a file opened then must not read freed memory."""
     path = write_video(tmp_path / f"tone.{ending}", audio="aac")
     container = av.open(str(path))
     tap = audio_tap(container)
