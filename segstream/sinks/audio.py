@@ -52,10 +52,12 @@ class AudioWriter:
         self._next_sample: int | None = None
         kind = container.format.name.split(",")[0]
         codec = tap.stream.codec_context.name
-        takes = tap.template is not None and (kind == "matroska" or _canonical(codec) in _COPIES.get(kind, set()))
-        self._copy = mode == "copy" and takes
-        if self._copy:
-            self._stream = container.add_stream_from_template(tap.template)
+        taken = kind == "matroska" or _canonical(codec) in _COPIES.get(kind, set())
+        template = tap.template if mode == "copy" and taken else None
+        self._copy = template is not None
+        self._stream: AudioStream
+        if template is not None:
+            self._stream = container.add_stream_from_template(template)
             return
         encoder = next(name for name in _ENCODERS.get(kind, ("aac",)) if name in av.codecs_available)
         if mode == "copy":
