@@ -172,14 +172,14 @@ def test_fifty_windows_leak_neither_threads_nor_memory(make_window: Maker, short
 def growth(sizes: list[int]) -> int:
     """Bytes by which the memory has grown over all cycles.
 
-    What is leaked never comes back, so it raises the low readings of every stretch of ten over those of the one before.
+    What is leaked never comes back, so it raises the middle reading of every stretch of ten over those of the one before.
     Single readings swing up by what the heap keeps for reuse, one dips now and then, and a pool is grown once; the
     median of the steps between stretches forgives all three.
     """
-    lows = [sorted(sizes[start : start + 10])[2] for start in range(0, len(sizes), 10)]
-    steps = sorted(after - before for before, after in pairwise(lows))
+    typical = [sorted(sizes[start : start + 10])[4] for start in range(0, len(sizes), 10)]
+    steps = sorted(after - before for before, after in pairwise(typical))
     middle = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / 2
-    return round(middle * len(lows))
+    return round(middle * len(typical))
 
 
 def test_the_measure_of_growth_sees_a_leak_and_forgives_a_swing() -> None:
