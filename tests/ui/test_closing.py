@@ -172,7 +172,7 @@ def test_fifty_windows_leak_neither_threads_nor_memory(make_window: Maker, short
 def growth(sizes: list[int]) -> int:
     """Bytes by which the memory has grown over all cycles.
 
-    What is leaked never comes back, so it raises the middle reading of every stretch of ten over those of the one before.
+    What is leaked never comes back, so it raises the middle reading of each stretch of ten over that of the one before.
     Single readings swing up by what the heap keeps for reuse, one dips now and then, and a pool is grown once; the
     median of the steps between stretches forgives all three.
     """
