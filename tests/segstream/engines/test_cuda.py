@@ -20,6 +20,7 @@ from segstream.kernels import launcher
 from segstream.models import Model, load_model
 from segstream.policies import score
 from segstream.scenes import render
+from tests.gpu import need_gpu
 
 
 @given(st.integers(1, 600).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n))))
@@ -44,9 +45,7 @@ def test_without_a_gpu_the_engine_says_what_to_do() -> None:
 
 @pytest.fixture(scope="module")
 def engine():
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
+    need_gpu()
     from segstream.engines.cuda import CudaEngine
 
     engine = CudaEngine(load_model("swiftnet-rn18-camvid"))
@@ -214,9 +213,7 @@ def test_too_large_a_frame_is_one_sentence_and_the_engine_goes_on(engine) -> Non
 
 @pytest.mark.cuda
 def test_a_damaged_cache_repairs_itself(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
+    need_gpu()
     import hashlib
 
     from segstream.kernels import compiler, ops

@@ -6,11 +6,6 @@ one rounding of results up to about 8, or two where BlockPad averages rounded va
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,33 +19,9 @@ from segstream.engines.cuda_weights import Norm, pack
 from segstream.kernels import launcher
 from segstream.kernels.ops import grid_tables
 from segstream.models.swiftnet import SwiftNet
+from tests.gpu import need_gpu
 
-HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
 SHARES = (0.0, 0.4, 1.0)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed")
-    spec = importlib.util.spec_from_file_location("host_backend", HOST)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    launcher.set_host_backend(module.HostBackend(tmp_path_factory.mktemp("host")))
-    yield
-    launcher.set_host_backend(None)
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    if request.param == "cpu":
-        request.getfixturevalue("host")
-    else:
-        reason = launcher.problem()
-        if reason:
-            pytest.skip(reason)
-    return torch.device(request.param)
 
 
 def make_grid(share: float) -> Grid:
@@ -203,9 +174,7 @@ def test_combine(device: torch.device, share: float, seamless: bool, q: int) -> 
 @pytest.mark.cuda
 def test_kernels_that_start_early_wait_for_each_other() -> None:
     """A chain in which each kernel needs all of the one before, in a graph, against the same one by one."""
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
+    need_gpu()
     device = torch.device("cuda")
     grid, q = make_grid(0.4), 16
     layout, norm = layout_of(grid, 4 * q, device), make_norm(64, device)

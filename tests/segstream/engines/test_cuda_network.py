@@ -7,9 +7,6 @@ get the same class, with the shipped model on real frames and with random weight
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -25,44 +22,15 @@ from segstream.engines.cuda_policy import frame_norm, policy_scores
 from segstream.engines.cuda_weights import pack, pack_policy
 from segstream.engines.torch_engine import to_labels
 from segstream.geometry import Geometry, fit, to_input
-from segstream.kernels import launcher
 from segstream.kernels.ops import grid_tables
 from segstream.models import load_model
 from segstream.models.policy_net import PolicyNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.models.swiftnet import SwiftNet
 from segstream.scenes import render
+from tests.gpu import need_gpu
 
 EQUAL = 0.995  # of the pixels get the same class
-HOST = Path(__file__).resolve().parents[2] / "kernels" / "host" / "backend.py"
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed")
-    spec = importlib.util.spec_from_file_location("host_backend", HOST)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    launcher.set_host_backend(module.HostBackend(tmp_path_factory.mktemp("host")))
-    yield
-    launcher.set_host_backend(None)
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    if request.param == "cpu":
-        request.getfixturevalue("host")
-    else:
-        need_gpu()
-    return torch.device(request.param)
-
-
-def need_gpu() -> None:
-    reason = launcher.problem()
-    if reason:
-        pytest.skip(reason)
 
 
 def make_network(encoder: str, seamless: bool = True, classes: int = 19) -> SwiftNet:
