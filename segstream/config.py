@@ -12,6 +12,8 @@ import yaml
 
 from segstream.errors import UsageError
 
+STEADY = 0.15  # how far below the threshold a video's block must fall before it runs low again, as a share of it
+
 if TYPE_CHECKING:
     from segstream.models import Model
     from segstream.pipeline import DrawOptions
@@ -49,7 +51,7 @@ class Settings:
     policy: str | None = None
     threshold: float | None = None
     budget: float = 1.0
-    steady: float = 0.15
+    steady: float = STEADY
     size: tuple[int, int] | None = None
     block: int | None = None
     target_fps: float | None = None

@@ -14,7 +14,6 @@ from segstream.errors import UsageError
 from segstream.models.policy_net import PolicyNet
 
 POLICIES = ("learned", "heuristic", "random", "high", "low")
-STEADY = 0.15  # how far below the threshold a video's block must fall before it runs low again, as a share of it
 # A block is high above this score where neither the user nor the model says otherwise.
 THRESHOLDS = {"learned": 0.5, "heuristic": 0.12, "random": 0.5, "high": 0.5, "low": 0.5}
 

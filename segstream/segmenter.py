@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segstream.blocks.grid import BLOCK_SIDES
+from segstream.config import STEADY
 from segstream.engines.base import Choice, EngineOutput
 from segstream.engines.choose import make_engine
 from segstream.errors import UsageError
@@ -18,7 +19,7 @@ from segstream.flops import measure
 from segstream.frames import Frame, Result
 from segstream.geometry import Geometry, check_image, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
-from segstream.policies import STEADY, THRESHOLDS, bonus_of, check_options
+from segstream.policies import THRESHOLDS, bonus_of, check_options
 
 
 class Segmenter:

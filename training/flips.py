@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from segstream.config import STEADY
 from segstream.errors import SegstreamError
 from segstream.geometry import fit, to_input
 from segstream.models import DEFAULT_MODEL, Model, load_model
-from segstream.policies import STEADY, THRESHOLDS, bonus_of, score, select
+from segstream.policies import THRESHOLDS, bonus_of, score, select
 from segstream.sources import SourceOptions, open_source
 
 

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from segstream.cli import console
-from segstream.config import Settings, read_config
+from segstream.config import STEADY, Settings, read_config
 from segstream.errors import UsageError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -247,7 +247,7 @@ target_option = option(
 steady_option = option(
     "--steady",
     type=SHARE,
-    default=0.15,
+    default=STEADY,
     group="Model",
     show_default=True,
     help="How far below the threshold a block's score must fall before it runs low again, as a share of it.",
