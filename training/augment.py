@@ -33,6 +33,7 @@ def augment(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     generator: torch.Generator,
+    aspect: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Random crops of a batch, normalised.
 
@@ -47,15 +48,16 @@ def augment(
         jitter: strength of changes of brightness, contrast and saturation (hue: a quarter of it, in turns times 0.5).
         mean, std: normalisation of RGB in 0..1.
         generator: where chance comes from; on the images' device.
+        aspect: largest change of the ratio of width to height, in either direction; 1 keeps it.
 
     Returns:
         float32 [N, 3, crop height, crop width] and int64 [N, crop height, crop width].
     """
     n, _, height, width = images.shape
-    chance = torch.rand(n, 9, device=images.device, generator=generator)
-    where = window(chance[:, :4], (height, width), crop, scale)  # [N, h, w, 2]
+    chance = torch.rand(n, 10, device=images.device, generator=generator)
+    where = window(chance[:, [0, 1, 2, 3, 9]], (height, width), crop, scale, aspect)  # [N, h, w, 2]
     floats = images.float()
-    matrix, offset = colour_change(chance[:, 4:], jitter, floats.mean((2, 3)) / 255)
+    matrix, offset = colour_change(chance[:, 4:9], jitter, floats.mean((2, 3)) / 255)
     picture = F.grid_sample(floats, where, mode="bilinear", padding_mode="border", align_corners=False)
     # One is added so that zero, which lies beyond the image, means "ignored".
     index = labels.float()[:, None] + 1
@@ -71,21 +73,25 @@ def augment(
     return picture, index
 
 
-def window(chance: Tensor, size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float]) -> Tensor:
+def window(
+    chance: Tensor, size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float], aspect: float
+) -> Tensor:
     """Where each pixel of the crop looks in the image, for `grid_sample`: float32 [N, h, w, 2].
 
-    `chance` is uniform, [N, 4]: scale, horizontal place, vertical place, flip.
+    `chance` is uniform, [N, 5]: scale, horizontal place, vertical place, flip, ratio of width to height.
     """
     low, high = (math.log(s) for s in scale)
     factor = torch.exp(low + (high - low) * chance[:, 0])  # [N]
+    stretch = torch.exp(0.5 * math.log(aspect) * (2 * chance[:, 4] - 1))  # [N], of the width; the height's is its inverse
     flip = torch.where(chance[:, 3] < 0.5, 1.0, -1.0)
     axes = []
-    for axis, (pixels, out) in enumerate(((size[1], crop[0]), (size[0], crop[1]))):
+    sides = ((size[1], crop[0], factor * stretch), (size[0], crop[1], factor / stretch))
+    for axis, (pixels, out, zoom) in enumerate(sides):
         # The crop begins at `start` in the scaled image; negative where the image is the smaller one.
-        room = factor * pixels - out
+        room = zoom * pixels - out
         start = room * chance[:, 1 + axis]
         at = torch.arange(out, device=chance.device) + 0.5
-        unit = (start[:, None] + at[None, :]) / (factor[:, None] * pixels) * 2 - 1  # [N, out]
+        unit = (start[:, None] + at[None, :]) / (zoom[:, None] * pixels) * 2 - 1  # [N, out]
         axes.append(unit * flip[:, None] if axis == 0 else unit)
     across, down = axes
     n = chance.shape[0]

@@ -33,6 +33,7 @@ class TrainConfig:
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
+        aspect: largest random change of the ratio of width to height, in either direction; 1 keeps it.
         jitter: strength of the colour jitter, 0..1.
         batch: images a step on each process.
         epochs: passes over the data set.
@@ -69,6 +70,7 @@ class TrainConfig:
     block: int = 64
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
+    aspect: float = 1.0
     jitter: float = 0.3
     batch: int = 16
     epochs: float = 400
@@ -96,6 +98,7 @@ class TrainConfig:
         whole = all(side > 0 and side % self.block == 0 for side in self.crop)
         check(whole, "crop", self.crop, f"width and height in whole blocks of {self.block}")
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
+        check(self.aspect >= 1, "aspect", self.aspect, "1 or more")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
         for key in ("scenes", "target", "dense_first"):

@@ -189,6 +189,7 @@ class Job:
             IMAGENET_MEAN,
             IMAGENET_STD,
             self.generator,
+            config.aspect,
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             if cuda:
@@ -250,6 +251,19 @@ class Job:
             "optimizer": self.optimizer.state_dict(),
             "sums": self.sums,
         }
+
+    def take_over(self, dense: Job) -> None:
+        """Go on from where a dense training of the same recipe is; the policy network stays as it was drawn."""
+        if dense.stream is not None:
+            dense.stream.synchronize()
+        with torch.no_grad():
+            for mine, theirs in ((self.objective, dense.objective), (self.averaged, dense.averaged)):
+                mine.network.load_state_dict(theirs.network.state_dict())
+        pairs = zip(self.objective.network.parameters(), dense.objective.network.parameters(), strict=True)
+        for own, other in pairs:
+            # Clones: both go on by themselves.
+            self.optimizer.state[own] = {key: value.clone() for key, value in dense.optimizer.state[other].items()}
+        self.step = dense.step
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave; before the first step."""

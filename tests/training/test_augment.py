@@ -6,7 +6,7 @@ import torch
 
 from segstream.datasets import IGNORE
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
-from segstream.training.augment import augment, plain
+from segstream.training.augment import augment, plain, window
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,6 +35,14 @@ def test_beyond_the_image_is_zero_and_ignored() -> None:
     outside = labels == IGNORE
     assert outside.float().mean() > 0.5
     assert float(x[outside[:, None].expand_as(x)].abs().max()) == 0
+
+
+def test_aspect_changes_the_shape_and_not_the_area() -> None:
+    chance = torch.tensor([[0.5, 0.0, 0.0, 0.0, 1.0], [0.5, 0.0, 0.0, 0.0, 0.5]])
+    stretched, kept = window(chance, (60, 80), (40, 40), (1.0, 1.0), 1.44)
+    step = torch.stack([stretched[0, 1] - stretched[0, 0], kept[0, 1] - kept[0, 0]])[:, 0]
+    down = torch.stack([stretched[1, 0] - stretched[0, 0], kept[1, 0] - kept[0, 0]])[:, 1]
+    assert abs(float(step[1] / step[0]) - 1.2) < 1e-4 and abs(float(down[0] / down[1]) - 1.2) < 1e-4
 
 
 def test_same_seed_same_crops_and_colours_change() -> None:
