@@ -55,9 +55,9 @@ def augment(
     """
     n, _, height, width = images.shape
     chance = torch.rand(n, 10, device=images.device, generator=generator)
-    where = window(chance[:, [0, 1, 2, 3, 9]], (height, width), crop, scale, aspect)  # [N, h, w, 2]
+    where = window(chance[:, :5], (height, width), crop, scale, aspect)  # [N, h, w, 2]
     floats = images.float()
-    matrix, offset = colour_change(chance[:, 4:9], jitter, floats.mean((2, 3)) / 255)
+    matrix, offset = colour_change(chance[:, 5:], jitter, floats.mean((2, 3)) / 255)
     picture = F.grid_sample(floats, where, mode="bilinear", padding_mode="border", align_corners=False)
     # One is added so that zero, which lies beyond the image, means "ignored".
     index = labels.float()[:, None] + 1
