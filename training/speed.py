@@ -20,7 +20,6 @@ import click
 import torch
 from torch import Tensor
 
-from segstream.blocks.layers import train_light
 from segstream.training.config import TrainConfig
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
@@ -93,7 +92,6 @@ def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: b
 @click.option("--json", "json_file", default=None, help="Where to write the figures.")
 @click.option("--kernels/--no-kernels", default=True)
 @click.option("--graphs/--no-graphs", default=True)
-@click.option("--light", is_flag=True, help="Make padded copies again in the backward pass instead of keeping them.")
 @click.option("--memory", is_flag=True, help="Measure memory (of steps without CUDA graphs) instead of speed.")
 def main(
     device: str,
@@ -104,12 +102,10 @@ def main(
     json_file: str | None,
     kernels: bool,
     graphs: bool,
-    light: bool,
     memory: bool,
 ) -> None:
     """Measure the training speed (or memory) of SegBlocks against the dense network."""
     place = device_of(device)
-    train_light(light)
     if memory and place.type != "cuda":
         raise click.UsageError("--memory measures a GPU's memory, and the CPU is in use here; give --device cuda")
     in_use = False
@@ -136,7 +132,6 @@ def main(
             "target": target,
             "kernels": in_use,
             "graphs": graphs,
-            "light": light,
             "batch": batch,
             "crop": crop,
         }

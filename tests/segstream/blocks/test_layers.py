@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segstream.blocks import Grid
-from segstream.blocks.layers import convolve, max_pool, train_light
+from segstream.blocks.layers import convolve, max_pool
 from segstream.blocks.tiles import pad
 from segstream.models.swiftnet import SwiftNet
-
-
-@pytest.fixture(autouse=True)
-def light() -> Iterator[None]:
-    train_light(True)
-    yield
-    train_light(False)
 
 
 def make_grid(share: float, rows: int, columns: int, block: int) -> Grid:
