@@ -45,8 +45,6 @@ class TrainConfig:
         class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
         bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
-        dense_first: share of the training, at its beginning, in which "reinforce" runs every block high; the network
-            learns fine features there before it has to do without most of them.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution) or "loss"
             (the paper's: the block's loss).
@@ -83,7 +81,6 @@ class TrainConfig:
     class_weights: float = 0.5
     bootstrap: float = 1.0
     target: float = 0.19
-    dense_first: float = 0.0
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     judged: float = 1.0
@@ -101,7 +98,7 @@ class TrainConfig:
         check(self.aspect >= 1, "aspect", self.aspect, "1 or more")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
-        for key in ("scenes", "target", "dense_first"):
+        for key in ("scenes", "target"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         whole = self.judged == 1 or self.mode == "dense"

@@ -108,9 +108,9 @@ class Job:
         width, height = self.config.crop
         return (self.config.batch // self.world) * (width // self.config.block) * (height // self.config.block)
 
-    def high_count(self, step: int, done: float) -> int:
-        """How many blocks run high at a step; a function of seed, step and the share of the training that is done."""
-        if self.config.mode == "dense" or (self.config.mode == "reinforce" and done < self.config.dense_first):
+    def high_count(self, step: int) -> int:
+        """How many blocks run high at a step; a function of seed and step alone."""
+        if self.config.mode == "dense":
             return self.blocks
         if self.config.mode == "reinforce":
             return blocks_for(self.config.target, self.blocks)
@@ -127,7 +127,7 @@ class Job:
             labels: uint8 [N, H, W].
             done: share of the training that is done, 0..1, which the learning rate follows.
         """
-        count = self.high_count(self.step, done)
+        count = self.high_count(self.step)
         if self.stream is None:
             self._prepare(images, labels, done)
             self._step(count)
@@ -251,19 +251,6 @@ class Job:
             "optimizer": self.optimizer.state_dict(),
             "sums": self.sums,
         }
-
-    def take_over(self, dense: Job) -> None:
-        """Go on from where a dense training of the same recipe is; the policy network stays as it was drawn."""
-        if dense.stream is not None:
-            dense.stream.synchronize()
-        with torch.no_grad():
-            for mine, theirs in ((self.objective, dense.objective), (self.averaged, dense.averaged)):
-                mine.network.load_state_dict(theirs.network.state_dict())
-        pairs = zip(self.objective.network.parameters(), dense.objective.network.parameters(), strict=True)
-        for own, other in pairs:
-            # Clones: both go on by themselves.
-            self.optimizer.state[own] = {key: value.clone() for key, value in dense.optimizer.state[other].items()}
-        self.step = dense.step
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave; before the first step."""

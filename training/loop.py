@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,6 @@ from segstream.training.tracking import Tracker
 
 CHECKPOINT_SECONDS = 120
 REPORT_SECONDS = 10
-# What makes no difference to a run while every block is high and nothing is distilled.
-POLICY_SETTINGS: dict[str, Any] = {
-    key: getattr(TrainConfig(), key)
-    for key in ("target", "dense_first", "levels", "reward", "judged", "distill", "policy_lr")
-}
 
 
 @dataclass(slots=True)
@@ -105,12 +99,11 @@ def train(
         Whether all runs were trained to their end; False if they were stopped, with checkpoints written.
     """
     clock = Clock(deadline)
-    waiting = waiting_for(runs) if deadline is None else {}
     reported = saved = time.monotonic()
     since = {id(run): run.job.step for run in runs}
     while any(not run.finished for run in runs):
         for run in runs:
-            if not run.finished and not still_waits(run, waiting, say):
+            if not run.finished:
                 guarded(run, partial(advance, run, data, clock.share(), say), say)
         now = time.monotonic()
         if now - reported > REPORT_SECONDS:
@@ -131,41 +124,6 @@ def train(
                     guarded(run, partial(save, run), say)
             saved = now
     return True
-
-
-def waiting_for(runs: list[Run]) -> dict[int, Run]:
-    """By the `id` of each run that begins with every block high: the dense run whose first part is the same.
-
-    Such a run waits and takes that part over, so that it is trained only once.
-    """
-    alone = {"name": "", "mode": "dense", "evaluations": 1, **POLICY_SETTINGS}
-    found = {}
-    for run in runs:
-        first = run.config.mode == "reinforce" and run.config.dense_first and not run.config.distill
-        if first and run.job.step == 0:
-            recipe = replace(run.config, **alone)
-            for other in runs:
-                if other.config.mode == "dense" and replace(other.config, **alone) == recipe:
-                    found[id(run)] = other
-    return found
-
-
-def still_waits(run: Run, waiting: dict[int, Run], say: Callable[[str], None]) -> bool:
-    """Whether a run waits for its dense one; takes that one's state over once it is far enough."""
-    dense = waiting.get(id(run))
-    if dense is None:
-        return False
-    begin = math.ceil(run.config.dense_first * run.total_steps)
-    if dense.job.step < begin and not dense.finished:
-        return True
-    del waiting[id(run)]
-    if dense.job.step == begin and not dense.error:
-        run.job.take_over(dense.job)
-        run.evaluated = int(begin / run.total_steps * run.config.evaluations + 1e-9)
-        run.seconds = dense.seconds
-        say(f"{run.config.name}: goes on from step {begin} of {dense.config.name}")
-        return True  # its own steps begin with the next round
-    return False
 
 
 def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None]) -> None:

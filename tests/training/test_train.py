@@ -68,35 +68,6 @@ def test_stopped_and_resumed_equals_uninterrupted(camvid: Path, tmp_path: Path) 
         assert torch.equal(a, b)
 
 
-def test_a_dense_run_lends_its_first_part(camvid: Path, tmp_path: Path) -> None:
-    settings = config(camvid, dense_first=0.5, distill=0.0)
-    alone, data = start(settings, tmp_path)
-    half = alone.total_steps // 2
-    assert not train([alone], data, None, print, lambda: alone.job.step == half)
-
-    dense, data = start(config(camvid, name="dense", mode="dense"), tmp_path)
-    shared, _ = start(settings, tmp_path)
-    said: list[str] = []
-    assert not train([shared, dense], data, None, said.append, lambda: shared.job.step == half)
-    assert said[-1] == f"tiny: goes on from step {half} of dense"
-    for name, value in alone.job.objective.network.state_dict().items():
-        assert torch.equal(value, shared.job.objective.network.state_dict()[name]), name
-    assert not train([shared, dense], data, None, print, lambda: shared.job.step == half + 1)
-    assert dense.job.step > half
-    differs = [
-        not torch.equal(a, b)
-        for a, b in zip(dense.job.objective.network.parameters(), shared.job.objective.network.parameters(), strict=True)
-    ]
-    assert any(differs)
-
-
-def test_another_recipe_lends_nothing(camvid: Path, tmp_path: Path) -> None:
-    dense, data = start(config(camvid, name="dense", mode="dense", seed=1), tmp_path)
-    run, _ = start(config(camvid, dense_first=0.5, distill=0.0), tmp_path)
-    assert not train([dense, run], data, None, print, lambda: run.job.step == 1)
-    assert dense.job.step == 1
-
-
 def test_a_loss_that_is_no_number_names_step_and_files(camvid: Path, tmp_path: Path) -> None:
     run, data = start(config(camvid, mode="dense", evaluations=1), tmp_path)
     with torch.no_grad():
