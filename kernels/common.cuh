@@ -22,6 +22,11 @@
 #define FIX_TILE (void)0
 #define FIX_PADDING (void)0
 #endif
+#ifdef FIXED_EDGE
+#define FIX_EDGE edge = FIXED_EDGE  // and what else the enlarging kernels take
+#else
+#define FIX_EDGE (void)0
+#endif
 #ifdef FIXED_GH
 #define FIX_SIDES gh = FIXED_GH, gw = FIXED_GW, qh = FIXED_QH, qw = FIXED_QW, channels = FIXED_C
 #else
@@ -275,11 +280,21 @@ __device__ __noinline__ Raw read_other(const scalar* x, int code, int qw, int ch
 
 // The same for several codes; plain rows, which most are, are all under way before any is looked at.
 template <int N>
-__device__ inline void read_codes(Raw (&out)[N], const int (&codes)[N], const scalar* x, int qw, int channels, int c) {
+__device__ inline void read_plain(Raw (&out)[N], const int (&codes)[N], const scalar* x, int channels, int c) {
 #pragma unroll
   for (int i = 0; i < N; i++)
     if (codes[i] >= 0) out[i] = load_raw(x + (long long)codes[i] * channels + c);
+}
+
+template <int N>
+__device__ inline void read_others(Raw (&out)[N], const int (&codes)[N], const scalar* x, int qw, int channels, int c) {
 #pragma unroll
   for (int i = 0; i < N; i++)
     if (codes[i] < 0) out[i] = read_other(x, codes[i], qw, channels, c);
+}
+
+template <int N>
+__device__ inline void read_codes(Raw (&out)[N], const int (&codes)[N], const scalar* x, int qw, int channels, int c) {
+  read_plain(out, codes, x, channels, c);
+  read_others(out, codes, x, qw, channels, c);
 }

@@ -122,7 +122,7 @@ constexpr int POOLED = 8;  // side of what a step of the stem pools (stem.cu)
 // Finishes the max pooling (3x3, stride 2) of the stem, whose first pooled row and column of every POOLED x POOLED pixels
 // lack what lies above and left of them, then BlockPad. Finishing a pixel twice changes nothing, so threads that need
 // another's pixel finish it for themselves, whether they see it before or after.
-KERNEL __launch_bounds__(256) pool_border(
+KERNEL __launch_bounds__(256, 4) pool_border(
     const scalar* __restrict__ edges,  // [T, 2qh, 2qw, C], not negative; only what is read here is written
     scalar* pooled,                    // [T, qh, qw, C]
     scalar* __restrict__ padded,       // [T, qh+2, qw+2, C]; only the halo and what is finished here is written
@@ -187,18 +187,31 @@ __device__ inline Pixel border_quad(int i, int qh, int qw) {
 // A thread makes a quad of outputs, see border_quad. A halo pixel that lies in a tile of the same resolution comes out of
 // its quad; one of another resolution is made from that tile's own pixels, in the first `halo_blocks`. Then come
 // `border_blocks` with the quads on the border, then those inside.
-KERNEL __launch_bounds__(256, 3) enlarge_add(
+KERNEL __launch_bounds__(256, 4) enlarge_add(
     const scalar* __restrict__ x,     // [T, qh/2, qw/2, C]
     const scalar* __restrict__ skip,  // [T, qh, qw, C]
-    scalar* __restrict__ padded,      // [T, qh+2p, qw+2p, C]
+    scalar* __restrict__ out,         // [T, qh+2p, qw+2p, C], or as_taps [T, qh, qw, 9, C], see taps.cu
     const float* __restrict__ scale,  // [C]
     const float* __restrict__ shift,  // [C]
     const int* __restrict__ near,     // [T, 8]
-    int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p, int edge) {
+    int n_tiles, int halo_blocks, int border_blocks, int qh, int qw, int channels, int p, int edge, int as_taps) {
   FIX_TILE;
   FIX_PADDING;
+  FIX_EDGE;
+#ifdef FIXED_TAPS
+  as_taps = FIXED_TAPS;
+#endif
   const int groups = channels / VEC, ch = qh / 2, cw = qw / 2;
   const int item = blockIdx.x * blockDim.x + threadIdx.x, c = item % groups * VEC;
+  const auto keep = [&](int t, int y, int x_, const Raw& value) {
+    if (!as_taps) return store_raw(out + padded_row(t, y, x_, qh, qw, p) * channels + c, value);
+#pragma unroll 1
+    for (int tap = 0; tap < 9; tap++) {
+      const int oy = y + 1 - tap / 3, ox = x_ + 1 - tap % 3;
+      if (oy >= 0 && ox >= 0 && oy < qh && ox < qw)
+        store_raw(out + (row_at(t, oy, ox, qh, qw) * 9 + tap) * channels + c, value);
+    }
+  };
   // Whether a neighbour's pixels equal what the tile's own resolution shows there.
   const auto same = [&](int neighbour) {
     return neighbour >= 0 && ((neighbour & 7) == SAME_BLOCK || (edge != BLOCK && (neighbour & 7) == ALIKE));
@@ -222,7 +235,7 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
       for (int i = 0; i < 4; i++) add_scaled(sum, to_vec(taps[i]), i == 0 ? 0.5625f : i == 3 ? 0.0625f : 0.1875f);
       return norm_relu(sum, load_floats(scale + c), load_floats(shift + c));
     };
-    store_vec(padded + padded_row(t, at.y, at.x, qh, qw, p) * channels + c, halo_value(near, t, at, qh, qw, sum_at));
+    keep(t, at.y, at.x, to_raw(halo_value(near, t, at, qh, qw, sum_at)));
     return;
   }
   int t, ky, kx, own[4];  // the quad's place among the tile's, rows of its four skip pixels (-1: not to be made here)
@@ -296,8 +309,7 @@ KERNEL __launch_bounds__(256, 3) enlarge_add(
   }
 #pragma unroll
   for (int j = 0; j < 4; j++)
-    if (own[j] >= 0)
-      store_raw(padded + padded_row(t, 2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2, qh, qw, p) * channels + c, skips[j]);
+    if (own[j] >= 0) keep(t, 2 * ky - 1 + j / 2, 2 * kx - 1 + j % 2, skips[j]);
 }
 
 // BlockCombine of one image: high tiles are copied, low ones enlarged bilinearly, a quad a thread. The first
@@ -310,6 +322,7 @@ KERNEL __launch_bounds__(256) combine_tiles(
     int qw, int channels, int edge) {
   after_previous();
   FIX_SIDES;
+  FIX_EDGE;
   const Map map{nullptr, tiles, gh, gw, qh, qw};
   const int groups = channels / VEC, pitch = 2 * gw * qw, block = blockIdx.x;
   if (block >= border_blocks && block < border_blocks + copy_blocks) {

@@ -7,14 +7,17 @@ using namespace nvcuda;
 
 constexpr int ROWS = 128;       // rows a block of threads computes
 constexpr int DEPTH = 128;      // channels of the decoder at most
-constexpr int COLUMNS = 32;     // classes a pass computes
+#ifndef CLASS_COLUMNS
+#define CLASS_COLUMNS 32
+#endif
+constexpr int COLUMNS = CLASS_COLUMNS;  // classes a pass computes: 16 or 32
 constexpr int A_PITCH = DEPTH + 8, B_PITCH = COLUMNS + 8, STAGE_PITCH = COLUMNS + 8;
 
 // relu(x * scale + shift) @ weights + bias. Launch: 256 threads, blockIdx.x = group of rows, blockIdx.y = group of classes.
 KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple of 16, at most 128
                     const float* scale,     // [depth]
                     const float* shift,     // [depth]
-                    const __half* weights,  // [depth, columns], columns a multiple of 32
+                    const __half* weights,  // [depth, columns], columns a multiple of COLUMNS
                     const float* bias,      // [columns]
                     __half* out,            // [rows, columns]
                     int rows, int depth, int columns) {

@@ -10,6 +10,7 @@
 #include <mma.h>
 
 #include "common.cuh"
+#include "wgmma.cuh"
 
 using namespace nvcuda;
 
@@ -34,18 +35,12 @@ alignas(128) static __half stem_shared[WEIGHT_HALVES + PATCH_HALVES + SIDE * SID
 
 // The product of a step: 16x16 outputs x 64 channels, shared by the eight warps.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// wgmma: a warp group (four warps) takes 8x8 outputs at a time as the 64 rows of A. Without a swizzle its operands are
-// pieces of 8 rows x 16 bytes; the rows of a piece of A are eight neighbouring outputs, 16 bytes apart and overlapping,
-// the next piece of K begins 16 bytes on, the next eight rows two patch rows down. Weights stand as [K / 8, 64, 8].
+// wgmma: a warp group (four warps) takes 8x8 outputs at a time as the 64 rows of A. The rows of a piece of A are eight
+// neighbouring outputs, 16 bytes apart and overlapping, the next piece of K begins 16 bytes on, the next eight rows two
+// patch rows down. Weights stand as [K / 8, 64, 8].
 struct Sums {
   float v[2][32];  // [8x8 outputs, as wgmma lays them out]
 };
-
-__device__ inline unsigned long long operand(const __half* at, int next_k, int next_rows) {
-  const unsigned address = (unsigned)__cvta_generic_to_shared(at);
-  return (unsigned long long)(address >> 4 & 0x3FFF) | (unsigned long long)(next_k >> 4) << 16 |
-         (unsigned long long)(next_rows >> 4) << 32;
-}
 
 __device__ inline void keep_weights(__half* to, const __half* weights) {
   for (int i = threadIdx.x; i < 7 * KERNEL_ROW / 8 * OUT; i += THREADS) {
@@ -57,19 +52,6 @@ __device__ inline void keep_weights(__half* to, const __half* weights) {
   }
 }
 
-// What ordinary stores put into shared memory, wgmma sees after this and a barrier.
-__device__ inline void show_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-#define FOUR(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-__device__ inline void add_product(float (&d)[32], unsigned long long a, unsigned long long b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, 1, 1, 1, 0, 0;"
-      : FOUR(d, 0), FOUR(d, 4), FOUR(d, 8), FOUR(d, 12), FOUR(d, 16), FOUR(d, 20), FOUR(d, 24), FOUR(d, 28)
-      : "l"(a), "l"(b));
-}
-
 __device__ inline void take_product(Sums& sums, const __half* patch, const __half* weight_rows, const float* bias) {
   const int group = threadIdx.x / 128, lane = threadIdx.x % 32;
 #pragma unroll
@@ -78,15 +60,18 @@ __device__ inline void take_product(Sums& sums, const __half* patch, const __hal
 #pragma unroll
     for (int i = 0; i < 4; i++) sums.v[0][4 * j + i] = sums.v[1][4 * j + i] = i & 1 ? shift.y : shift.x;
   }
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  const unsigned long long pixels = operand(patch + 16 * group * PITCH * 4, 16, 2 * PITCH * 8);
+  const unsigned long long columns = operand(weight_rows, OUT * 16, 128);
+#pragma unroll
+  for (int i = 0; i < 32; i++) asm volatile("" : "+f"(sums.v[0][i]), "+f"(sums.v[1][i])::"memory");  // not to be set later
+  begin_products();
 #pragma unroll
   for (int k = 0; k < 14; k++)
 #pragma unroll
-    for (int m = 0; m < 2; m++)  // rows 8 * group.. of the step, columns 8 * m..
-      add_product(sums.v[m], operand(patch + (16 * group + k / 2) * PITCH * 4 + m * 64 + k % 2 * 16, 16, 2 * PITCH * 8),
-                  operand(weight_rows + k * 2 * OUT * 8, OUT * 16, 128));
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+    for (int m = 0; m < 2; m++)  // rows 8 * group.. of the step, columns 8 * m..; moved by so many times 16 bytes
+      add_product(sums.v[m], pixels + k / 2 * (PITCH / 2) + m * 8 + k % 2 * 2, columns + k * 2 * OUT);
+  commit_products();
+  await_products();
 #pragma unroll
   for (int i = 0; i < 32; i++) asm volatile("" : "+f"(sums.v[0][i]), "+f"(sums.v[1][i])::"memory");  // not to be read earlier
 }
@@ -116,8 +101,6 @@ __device__ inline void keep_weights(__half* to, const __half* weights) {
     *reinterpret_cast<Pack<__half, 8>*>(to + i / (OUT / 8) * WEIGHT_PITCH + i % (OUT / 8) * 8) =
         *reinterpret_cast<const Pack<__half, 8>*>(weights + i * 8);
 }
-
-__device__ inline void show_to_products() {}
 
 __device__ inline void take_product(Sums& sums, const __half* patch, const __half* weight_rows, const float* bias) {
   const int warp = threadIdx.x / 32;

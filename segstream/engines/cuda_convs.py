@@ -1,6 +1,6 @@
-"""The convolutions of the CUDA engine: cuDNN's, with bias, addition and ReLU fused; on the CPU their plain twins.
+"""The convolutions of the CUDA engine: our own for 64 channels, matrix products for few pixels, cuDNN's for the rest.
 
-Features are half [T, C, h, w], channels last.
+On the CPU their plain twins stand in.
 """
 
 from __future__ import annotations
@@ -9,7 +9,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segstream.engines.cuda_weights import Conv
+from segstream.engines.cuda_glue import Layout
+from segstream.engines.cuda_weights import Conv, Norm
+from segstream.kernels.launcher import Argument, launch
+
+CONV_SHARED = 99584  # bytes of shared memory of tile_conv
+CONV_BLOCKS = 132 * 2  # blocks of threads that share a layer's work: as many as run at once on a large GPU
+
+
+def by_tiles(conv: Conv, layout: Layout) -> bool:
+    """Whether a layer runs by our own kernel: on tiles of whole 8x8 pixels, on Hopper (and, for tests, on the CPU)."""
+    device = conv.bias.device
+    side = layout.side[0] // 4
+    hopper = device.type != "cuda" or torch.cuda.get_device_capability(device) == (9, 0)
+    return conv.tiled is not None and not layout.whole and side % 8 == 0 and hopper
+
+
+def tile_conv(
+    x: Tensor, conv: Conv, layout: Layout, added: Tensor | None, norm: Norm | None
+) -> tuple[Tensor, Tensor | None]:
+    """relu(conv(x) + bias + added) with BlockPad, and relu(norm) of that if asked for; see by_tiles.
+
+    x, `added` and the results are [T, q, q, 64].
+    """
+    t, qh, qw, _ = x.shape
+    out, activated = torch.empty_like(x), torch.empty_like(x) if norm else None
+    arguments: list[Argument] = [x, added, out, activated, conv.tiled, conv.bias]
+    arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, qh, qw]
+    grid = (min(CONV_BLOCKS, t * (qh // 8) * (qw // 8)), 1)
+    defines = {"FIXED_QH": str(qh), "FIXED_QW": str(qw), "FIXED_C": "64"}
+    launch("tile_conv.cu", "tile_conv", grid, 256, arguments, shared=CONV_SHARED, defines=defines, starts_early=True)
+    return out, activated
+
+
+def as_matrix(conv: Conv, layout: Layout) -> bool:
+    """Whether a layer runs as a matrix product of its taps."""
+    return conv.matrix is not None and not layout.whole
+
+
+def taps_conv(taps: Tensor, conv: Conv) -> Tensor:
+    """A layer as a matrix product with what is added among its taps: [T, q, q, K] -> relu(layer), [T, q, q, Cout]."""
+    rows, matrix = taps.flatten(0, 2), conv.matrix
+    assert matrix is not None
+    if rows.is_cuda:
+        out = torch._addmm_activation(conv.bias, rows, matrix)
+    else:
+        out = F.relu(rows.float() @ matrix.float() + conv.bias.float()).half()
+    return out.view(*taps.shape[:3], -1)
+
+
+def takes_padded(conv: Conv, layout: Layout) -> bool:
+    """Whether a layer takes padded tiles: a 3x3 layer of the library."""
+    return conv.padding > 0 and not by_tiles(conv, layout) and not as_matrix(conv, layout)
+
+
+# The library's: features are half [T, C, h, w], channels last.
 
 
 def conv_relu(x: Tensor, conv: Conv, padding: int) -> Tensor:

@@ -120,11 +120,11 @@ def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | Non
     return fine, coarse
 
 
-def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple[Tensor, Tensor, Layout]:
-    """uint8 [h, w, 3] -> the stem after ReLU and max pooling, [T, q, q, 64] at stride 4; the same padded; the layout,
-    complete with `near`.
+def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout, *, pad: bool) -> tuple[Tensor, Tensor, Layout]:
+    """uint8 [h, w, 3] -> the stem after ReLU and max pooling, [T, q, q, 64] at stride 4; the same padded if asked for;
+    the layout, complete with `near`.
     """
-    t, p, device = layout.n_tiles, layout.pad, frame.device
+    t, p, device = layout.n_tiles, layout.pad if pad else 0, frame.device
     if not layout.whole:
         layout = replace(layout, near=torch.empty(t, 8, dtype=torch.int32, device=device))
     fine, coarse = sample_frame(frame, norm, layout, layout.near)
@@ -141,9 +141,10 @@ def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> tuple
 
 
 def pool_border(edges: Tensor, pooled: Tensor, padded: Tensor, layout: Layout) -> None:
-    """Finish the stem's pooling: edges [T, 2q, 2q, C], pooled [T, q, q, C] and padded [T, q+2, q+2, C], see glue.cu."""
+    """Finish the stem's pooling: edges [T, 2q, 2q, C], pooled [T, q, q, C] and padded [T, q+2, q+2, C] (or
+    pooled again), see glue.cu."""
     t, qh, qw, c = pooled.shape
-    p = layout.pad
+    p = (padded.shape[1] - qh) // 2
     halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
     border = blocks_for(t * (qh // 8 * qw + (qh - qh // 8) * (qw // 8)), c)
     arguments: list[Argument] = [edges, pooled, padded, layout.near, t, halo, qh, qw, c, p]
@@ -181,17 +182,56 @@ def features(
     return x if padded is None else padded, subset, activated
 
 
-def enlarge_add(x: Tensor, skip: Tensor, norm: Norm, layout: Layout) -> Tensor:
-    """relu(norm(enlarge(x) + skip)), padded: x [T, q/2, q/2, C], skip [T, q, q, C]."""
+def taps(
+    x: Tensor,
+    layout: Layout,
+    *,
+    stride: int = 1,
+    added: Tensor | None = None,
+    step: int = 1,
+    norm: Norm | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The operand of a 3x3 layer as a matrix, and relu(norm(x)) if asked for; see kernels/taps.cu.
+
+    Args:
+        x: [T, q, q, C].
+        stride: of the layer.
+        added: [T, q * step, q * step, R], what is added to the layer's result; with it the layer's stride is 1.
+        step: every which pixel of `added`.
+
+    Returns:
+        [T, q / stride, q / stride, 9 * C + R] and [T, q, q, C].
+    """
+    t, qh, qw, c = x.shape
+    oh, ow, extra = qh // stride, qw // stride, 0 if added is None else added.shape[-1]
+    out = x.new_empty(t, oh, ow, 9 * c + extra)
+    activated = torch.empty_like(x) if norm else None
+    first, last = blocks_for(t * oh * ow, 9 * c + extra, COPIES), blocks_for(t * qh * qw, c, COPIES) if norm else 0
+    arguments: list[Argument] = [x, added, out, activated]
+    arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, first]
+    arguments += [qh, qw, c, stride, extra, step]
+    defines = {**fixed_tile((qh, qw), c, 0), "FIXED_S": str(stride), "FIXED_R": str(extra), "FIXED_A": str(step)}
+    launch("taps.cu", "gather_taps", (first + last, 1), THREADS, arguments, defines=defines, starts_early=True)
+    return out, activated
+
+
+def enlarge_add(
+    x: Tensor, skip: Tensor, norm: Norm, layout: Layout, *, as_taps: bool = False, starts_early: bool = False
+) -> Tensor:
+    """relu(norm(enlarge(x) + skip)) as a 3x3 layer takes it: x [T, q/2, q/2, C], skip [T, q, q, C] -> padded, or
+    `as_taps` [T, q, q, 9 * C]. `starts_early` as in `launch`.
+    """
     t, qh, qw, c = skip.shape
     p = layout.pad
-    padded = x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
+    out = x.new_empty(t, qh, qw, 9 * c) if as_taps else x.new_empty(t, qh + 2 * p, qw + 2 * p, c)
     halo = blocks_for(t * ring_size((qh, qw)), c) if p else 0
     border, inner = blocks_for(t * (qh + qw), c), blocks_for(t * (qh // 2 - 1) * (qw // 2 - 1), c)
-    arguments: list[Argument] = [x, skip, padded, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
+    arguments: list[Argument] = [x, skip, out, norm.scale, norm.shift, layout.near, t, halo, border, qh, qw, c, p]
+    arguments += [layout.edge, int(as_taps)]
     grid = (halo + border + inner, 1)
-    launch("glue.cu", "enlarge_add", grid, THREADS, [*arguments, layout.edge], defines=fixed_tile((qh, qw), c, p))
-    return padded
+    defines = {**fixed_tile((qh, qw), c, p), "FIXED_EDGE": str(layout.edge), "FIXED_TAPS": str(int(as_taps))}
+    launch("glue.cu", "enlarge_add", grid, THREADS, arguments, defines=defines, starts_early=starts_early)
+    return out
 
 
 def pool_columns(layout: Layout, side: tuple[int, int]) -> list[int]:
@@ -226,11 +266,12 @@ def class_logits(x: Tensor, weights: Weights) -> Tensor:
     out = x.new_empty(t, qh, qw, columns)
     arguments: list[Argument] = [x, weights.class_norm.scale, weights.class_norm.shift, weights.classes]
     arguments += [weights.class_bias, out, rows, c, columns]
-    defines = {"FIXED_DEPTH": str(c)}
+    together = min(columns, 32)
+    defines = {"FIXED_DEPTH": str(c), "CLASS_COLUMNS": str(together)}
     launch(
         "labels.cu",
         "class_logits",
-        (-(-rows // 128), columns // 32),
+        (-(-rows // 128), columns // together),
         256,
         arguments,
         defines=defines,
@@ -251,7 +292,8 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]
     arguments += [border, copies, qh, qw, c, layout.edge]
     grid = (border + copies + inner, 1)
-    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=fixed(layout, (qh, qw), c), starts_early=True)
+    defines = {**fixed(layout, (qh, qw), c), "FIXED_EDGE": str(layout.edge)}
+    launch("glue.cu", "combine_tiles", grid, THREADS, arguments, defines=defines, starts_early=True)
     return out
 
 

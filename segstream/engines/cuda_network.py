@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from segstream.engines import cuda_glue as glue
-from segstream.engines.cuda_convs import conv_add_relu, conv_only, conv_relu, multiply
+from segstream.engines.cuda_convs import (
+    as_matrix,
+    by_tiles,
+    conv_add_relu,
+    conv_only,
+    conv_relu,
+    multiply,
+    takes_padded,
+    taps_conv,
+    tile_conv,
+)
 from segstream.engines.cuda_glue import Layout, rows_of, tiles_of
 from segstream.engines.cuda_weights import Block, Norm, Weights
 
@@ -26,19 +36,26 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     Returns:
         half [H/4, W/4, padded classes] over the whole network input.
     """
-    x, padded, layout = glue.stem(frame, norm, weights, layout)
+    x, padded, layout = glue.stem(frame, norm, weights, layout, pad=takes_padded(weights.levels[0][0].convs[0], layout))
     x, skips = encode(x, padded, weights, layout)
     steps = list(zip(weights.upsample, reversed(skips), strict=True))
-    added = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
+    begun = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)
-    for (step, _), wait in zip(steps, added, strict=True):
-        padded = glue.enlarge_add(x, wait(), step.norm, layout)
-        x = rows_of(conv_only(tiles_of(padded), step.blend, 1 - layout.pad))
+    added = [wait() for wait in begun]
+    for i, ((step, _), skip) in enumerate(zip(steps, added, strict=True)):
+        # The first follows the wait for the other stream, the others only what is before them on their own.
+        deep = as_matrix(step.blend, layout)
+        x = glue.enlarge_add(x, skip, step.norm, layout, as_taps=deep, starts_early=i > 0)
+        if deep:
+            x = one_by_one(x, step.blend.matrix)
+        else:
+            x = rows_of(conv_only(tiles_of(x), step.blend, 1 - layout.pad))
     return glue.combine(glue.class_logits(x, weights), layout)
 
 
-def one_by_one(x: Tensor, matrix: Tensor) -> Tensor:
+def one_by_one(x: Tensor, matrix: Tensor | None) -> Tensor:
     """A 1x1 layer: [T, q, q, Cin] -> [T, q, q, Cout]."""
+    assert matrix is not None
     return multiply(x.reshape(-1, x.shape[-1]), matrix).view(*x.shape[:-1], matrix.shape[1])
 
 
@@ -73,13 +90,11 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
 
     Args:
         x: [T, q, q, 64] at stride 4.
-        padded: the same padded.
+        padded: the same, padded if the first layer takes it so.
 
     Returns:
         What each decoder step and the pyramid take: relu(norm(features)), at stride 32 and at strides 4, 8 and 16.
     """
-    if not weights.levels[0][0].convs[0].padding:
-        padded = x
     norms = [step.skip_norm for step in reversed(weights.upsample)]
     if not layout.local:
         norms.append(weights.pyramid.first_norm)
@@ -88,34 +103,61 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
     blocks = [block for level in weights.levels for block in level]
     ends = {sum(len(level) for level in weights.levels[: i + 1]) - 1: norm for i, norm in enumerate(norms)}
     for i, block in enumerate(blocks):
-        x = residual(x, padded, even, block, layout)
-        following = blocks[i + 1] if i + 1 < len(blocks) else None
         norm: Norm | None = ends.get(i)
-        padded, even, extra = glue.features(
-            x,
-            layout,
-            pad=following is not None and following.convs[0].padding > 0,
-            even=following is not None and following.shortcut_stride == 2,
-            norm=norm,
-        )
+        x, extra = residual(x, padded, even, block, norm, layout)
+        if extra is not None:
+            activated.append(extra)
+            norm = None
+        following = blocks[i + 1] if i + 1 < len(blocks) else None
+        if following is not None and as_matrix(following.convs[0], layout):
+            padded, extra = glue.taps(x, layout, stride=following.convs[0].stride, norm=norm)
+            c = x.shape[-1]
+            even = padded[..., 4 * c : 5 * c] if following.shortcut_stride == 2 else None  # the middle one of the taps
+        else:
+            padded, even, extra = glue.features(
+                x,
+                layout,
+                pad=following is not None and takes_padded(following.convs[0], layout),
+                even=following is not None and following.shortcut_stride == 2,
+                norm=norm,
+            )
         if extra is not None:
             activated.append(extra)
     return (x, activated) if layout.local else (activated[-1], activated[:-1])
 
 
-def residual(x: Tensor, padded: Tensor, even: Tensor | None, block: Block, layout: Layout) -> Tensor:
-    """A residual block: x [T, q, q, C], `padded` the same padded for a 3x3 layer, `even` every second pixel of it."""
-    shortcut = (lambda: x) if block.shortcut is None else aside(x if even is None else even, block.shortcut)
-    out = tiles_of(padded)
+def residual(
+    x: Tensor, first: Tensor, even: Tensor | None, block: Block, norm: Norm | None, layout: Layout
+) -> tuple[Tensor, Tensor | None]:
+    """A residual block, and relu(norm) of its result where that costs no further pass.
+
+    Args:
+        x: [T, q, q, C].
+        first: what the block's first layer takes: the same padded, or its taps, or x itself.
+        even: every second pixel of x, if a 1x1 layer takes it from there.
+    """
+    shortcut = lambda: x  # noqa: E731
+    if block.shortcut is not None and not as_matrix(block.convs[-1], layout):
+        shortcut = aside(x if even is None else even, block.shortcut)
+    out, activated = first, None
     for i, conv in enumerate(block.convs):
-        own_padding = conv.padding - layout.pad if conv.padding else 0
-        if i and conv.padding:
-            out = tiles_of(glue.features(rows_of(out), layout, pad=True)[0])
-        if i + 1 < len(block.convs):
-            out = conv_relu(out, conv, own_padding)
+        last = i + 1 == len(block.convs)
+        if as_matrix(conv, layout):
+            if i:
+                added = x if last else None
+                out, _ = glue.taps(out, layout, stride=conv.stride, added=added, step=block.shortcut_stride)
+            out = taps_conv(out, conv)
+        elif by_tiles(conv, layout):
+            out, activated = tile_conv(out, conv, layout, shortcut() if last else None, norm if last else None)
         else:
-            out = conv_add_relu(out, conv, own_padding, tiles_of(shortcut()))
-    return rows_of(out)
+            if i and conv.padding:
+                out = glue.features(out, layout, pad=True)[0]
+            padding = conv.padding - layout.pad if conv.padding else 0
+            if last:
+                out = rows_of(conv_add_relu(tiles_of(out), conv, padding, tiles_of(shortcut())))
+            else:
+                out = rows_of(conv_relu(tiles_of(out), conv, padding))
+    return out, activated
 
 
 def pyramid(x: Tensor, weights: Weights, layout: Layout) -> Tensor:

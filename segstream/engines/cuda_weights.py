@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,25 @@ from segstream.models.policy_net import PolicyNet
 from segstream.models.resnet import BasicBlock, Bottleneck, ResNet
 from segstream.models.swiftnet import BNReluConv, SwiftNet
 
-COLUMNS = 32  # classes are padded to a multiple of this, as kernels/labels.cu computes them
+FIRST_DEEP = 2  # level of the encoder, at stride 16, from which on a level has few pixels
+COLUMNS = 32  # classes are padded to half of this or a multiple, as kernels/labels.cu computes them
 
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A convolution with its batch norm folded in: weight half [Cout, Cin, k, k] channels last, bias half [Cout]."""
+    """A convolution with its batch norm folded in: weight half [Cout, Cin, k, k] channels last, bias half [Cout].
+
+    `matrix`, half [9 * Cin + R, Cout], is there for 3x3 layers of few pixels or stride 2, which run on tiles as matrix
+    products (kernels/taps.cu). It has R rows for what is added to the layer's result: a 1x1 layer's weights, or the identity.
+    `tiled`, half [72, 64, 8], is there for 3x3 layers from 64 to 64 channels (kernels/tile_conv.cu).
+    """
 
     weight: Tensor
     bias: Tensor
     stride: int
     padding: int
+    matrix: Tensor | None = None
+    tiled: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,10 @@ class Packer:
     def conv(self, weight: Tensor, bias: Tensor | None, like: nn.Conv2d) -> Conv:
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
         packed = self.half(weight).to(memory_format=torch.channels_last)
-        return Conv(packed, self.half(bias).contiguous(), int(like.stride[0]), int(like.padding[0]))
+        tiled = None
+        if tuple(weight.shape) == (64, 64, 3, 3) and like.stride[0] == 1:
+            tiled = packed.permute(2, 3, 1, 0).reshape(9, 8, 8, 64).transpose(2, 3).reshape(72, 64, 8).contiguous()
+        return Conv(packed, self.half(bias).contiguous(), int(like.stride[0]), int(like.padding[0]), tiled=tiled)
 
     def matrix(self, weight: Tensor) -> Tensor:
         """A 1x1 convolution's weight [Cout, Cin, 1, 1] as half [Cin, Cout]."""
@@ -126,7 +137,15 @@ class Packer:
         extra = (padded or scale.numel()) - scale.numel()
         return Norm(self.float(F.pad(scale, (0, extra))), self.float(F.pad(shift, (0, extra))))
 
-    def block(self, block: BasicBlock | Bottleneck) -> Block:
+    def as_matrix(self, conv: Conv, added: Tensor | None = None) -> Conv:
+        """The layer with its `matrix`; `added`: half [R, Cout], rows for what is added to its result."""
+        columns = conv.weight.permute(0, 2, 3, 1).flatten(1)  # [Cout, 9 * Cin]
+        if added is not None:
+            columns = torch.cat((columns, added.t()), 1)
+        return replace(conv, matrix=columns.contiguous().t())
+
+    def block(self, block: BasicBlock | Bottleneck, deep: bool) -> Block:
+        """A residual block; `deep`: of a level that has few pixels, or else only its stride-2 layer may be a matrix."""
         pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
         if isinstance(block, Bottleneck):
             pairs.append((block.conv3, block.bn3))
@@ -139,6 +158,11 @@ class Packer:
             shortcut, stride = self.matrix(weight), int(conv.stride[0])
             folded[-1] = (folded[-1][0], folded[-1][1] + bias)
         convs = [self.conv(weight, bias, conv) for (weight, bias), (conv, _) in zip(folded, pairs, strict=True)]
+        for i, packed in enumerate(convs):
+            if packed.padding and (deep or packed.stride == 2):
+                identity = torch.eye(packed.weight.shape[0], dtype=torch.float16, device=self.device)
+                added = identity if shortcut is None else shortcut
+                convs[i] = self.as_matrix(packed, added if i + 1 == len(convs) else None)
         return Block(tuple(convs), shortcut, stride)
 
     def stem(self, encoder: ResNet) -> tuple[Tensor, Tensor]:
@@ -160,12 +184,13 @@ class Packer:
             F.pad(self.matrix(fuse.conv.weight), (0, 0, 0, padded - int(width))).contiguous(),  # type: ignore[union-attr, arg-type]
         )
 
-    def upsample(self, bottleneck: BNReluConv, blend: BNReluConv) -> Upsample:
+    def upsample(self, bottleneck: BNReluConv, blend: BNReluConv, deep: bool) -> Upsample:
+        conv = self.conv(blend.conv.weight.detach().float(), None, blend.conv)
         return Upsample(
             self.norm(bottleneck.norm),
             self.matrix(bottleneck.conv.weight),
             self.norm(blend.norm),
-            self.conv(blend.conv.weight.detach().float(), None, blend.conv),
+            self.as_matrix(conv) if deep else conv,
         )
 
 
@@ -176,14 +201,20 @@ def pack(network: SwiftNet, device: torch.device) -> Weights:
     stem, stem_bias = packer.stem(encoder)
     levels = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
     logits, n_classes = network.logits, network.logits.conv.out_channels
-    extra = -n_classes % COLUMNS
+    extra = COLUMNS // 2 - n_classes if n_classes <= COLUMNS // 2 else -n_classes % COLUMNS
     assert logits.conv.bias is not None
     return Weights(
         stem=stem,
         stem_bias=stem_bias,
-        levels=tuple(tuple(packer.block(block) for block in level) for level in levels),  # type: ignore[union-attr, arg-type]
+        levels=tuple(
+            tuple(packer.block(block, i >= FIRST_DEEP) for block in level)  # type: ignore[union-attr, arg-type]
+            for i, level in enumerate(levels)
+        ),
         pyramid=packer.pyramid(network.spp),
-        upsample=tuple(packer.upsample(step.bottleneck, step.blend_conv) for step in network.upsample),  # type: ignore[arg-type]
+        upsample=tuple(
+            packer.upsample(step.bottleneck, step.blend_conv, i == 0)  # type: ignore[arg-type]
+            for i, step in enumerate(network.upsample)
+        ),
         class_norm=packer.norm(logits.norm),
         classes=F.pad(packer.matrix(logits.conv.weight), (0, extra)).contiguous(),
         class_bias=packer.float(F.pad(logits.conv.bias.detach().float(), (0, extra))),

@@ -82,6 +82,13 @@ def same(got: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(got.permute(0, 3, 1, 2).cpu().float(), expected, rtol=2e-3, atol=4e-3)
 
 
+def plain_taps(padded: Tensor, stride: int) -> Tensor:
+    """[T, C, q+2, q+2] -> [T, 9 * C, q / stride, q / stride], tap by tap."""
+    t, channels, side, _ = padded.shape
+    side = (side - 2) // stride
+    return F.unfold(padded, 3, stride=stride).view(t, channels, 9, side, side).transpose(1, 2).flatten(1, 2)
+
+
 @pytest.mark.parametrize("share", SHARES)
 def test_what_lies_around_a_tile(device: torch.device, share: float) -> None:
     grid = make_grid(share)
@@ -110,8 +117,8 @@ def test_pool_border(device: torch.device, share: float, q: int) -> None:
 
 
 @pytest.mark.parametrize("share", [None, *SHARES])
-@pytest.mark.parametrize("side", [32, 64])
-def test_stem(device: torch.device, share: float | None, side: int) -> None:
+@pytest.mark.parametrize(("side", "pad"), [(32, True), (64, True), (64, False)])
+def test_stem(device: torch.device, share: float | None, side: int, pad: bool) -> None:
     """Frame to pooled stem, the whole picture as one tile (None) included, against the plain stem in float32."""
     torch.manual_seed(0)
     network = SwiftNet("resnet18", 19).eval()
@@ -128,8 +135,8 @@ def test_stem(device: torch.device, share: float | None, side: int) -> None:
             features = encoder.bn1(F.conv2d(twin.sample(x, grid, halo=3), encoder.conv1.weight, None, 2)).relu()
             expected = F.max_pool2d(twin.pad(features, grid, 1), 3, 2)
         norm = torch.tensor([128.0] * 3 + [1 / 64] * 3, device=device)
-        pooled, padded, _ = glue.stem(frame.to(device), norm, pack(network, device), layout)
-    for got, wanted in ((pooled, expected), (padded, twin.pad(expected, grid, 1) if grid else expected)):
+        pooled, padded, _ = glue.stem(frame.to(device), norm, pack(network, device), layout, pad=pad)
+    for got, wanted in ((pooled, expected), (padded, twin.pad(expected, grid, 1) if grid and pad else expected)):
         torch.testing.assert_close(got.permute(0, 3, 1, 2).cpu().float(), wanted, rtol=1e-2, atol=1e-2)
 
 
@@ -149,16 +156,48 @@ def test_features(device: torch.device, share: float, q: int, channels: int) -> 
 
 
 @pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize(
+    ("q", "channels", "stride", "extra", "step"),
+    [
+        (4, 128, 1, 0, 1),
+        (1, 256, 1, 256, 1),
+        (2, 64, 1, 64, 1),
+        (4, 64, 1, 24, 2),
+        (8, 128, 2, 0, 1),
+        (2, 512, 2, 0, 1),
+    ],
+)
+def test_taps(device: torch.device, share: float, q: int, channels: int, stride: int, extra: int, step: int) -> None:
+    """Nine taps of every output pixel, by the plain padding of tiles, and the channels that are added."""
+    grid, norm = make_grid(share), make_norm(channels, device)
+    x = random(grid.n_tiles, channels, q, q)
+    added = random(grid.n_tiles, extra, q * step, q * step, seed=7) if extra else None
+    rows, other = (None if t is None else t.permute(0, 2, 3, 1).contiguous().to(device) for t in (x, added))
+    assert rows is not None
+    layout = layout_of(grid, 4 * q, device)
+    taps, activated = glue.taps(rows, layout, stride=stride, added=other, step=step, norm=norm if stride == 2 else None)
+    expected = plain_taps(twin.pad(x.float(), grid, 1), stride)
+    if added is not None:
+        expected = torch.cat((expected, added.float()[:, :, ::step, ::step]), 1)
+    same(taps, expected)
+    if stride == 2:
+        scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
+        assert activated is not None
+        same(activated, (x.float() * scale + shift).relu())
+
+
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("seamless", [True, False])
-@pytest.mark.parametrize("q", [2, 4, 8, 16])
-def test_enlarge_and_add(device: torch.device, share: float, seamless: bool, q: int) -> None:
+@pytest.mark.parametrize(("q", "as_taps"), [(2, False), (4, False), (8, False), (16, False), (2, True), (4, True)])
+def test_enlarge_and_add(device: torch.device, share: float, seamless: bool, q: int, as_taps: bool) -> None:
     grid, norm = make_grid(share), make_norm(64, device)
     x, skip = random(grid.n_tiles, 64, q // 2, q // 2), random(grid.n_tiles, 64, q, q, seed=3)
     rows, skip_rows = (t.permute(0, 2, 3, 1).contiguous().to(device) for t in (x, skip))
-    padded = glue.enlarge_add(rows, skip_rows, norm, layout_of(grid, 4 * q, device, seamless))
+    got = glue.enlarge_add(rows, skip_rows, norm, layout_of(grid, 4 * q, device, seamless), as_taps=as_taps)
     scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
     value = ((enlarge(x.float(), grid, seamless) + skip.float()) * scale + shift).relu()
-    same(padded, twin.pad(value, grid, 1))
+    padded = twin.pad(value, grid, 1)
+    same(got, plain_taps(padded, 1) if as_taps else padded)
 
 
 @pytest.mark.parametrize("share", SHARES)
