@@ -1,6 +1,7 @@
-"""Copies between page-locked host memory and a GPU, started through PyCUDA, which takes a few microseconds less each.
+"""Copies between host memory and a GPU, started through PyCUDA, which takes a few microseconds less each than torch.
 
-The caller keeps both ends alive until the stream has done the copy. Streams come from `launcher.new_stream`.
+The caller keeps both ends alive until the stream has done the copy. Memory that is not page-locked is copied by the
+driver to a buffer of its own first, in the calling thread. Streams come from `launcher.new_stream`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from segstream.kernels import launcher
 
 
 def upload(target: Tensor, source: NDArray[np.uint8], stream: torch.cuda.ExternalStream) -> None:
-    """Start copying `source`, contiguous and page-locked, to `target` on the GPU: as many bytes as `source` has.
+    """Start copying `source`, contiguous, to `target` on the GPU: as many bytes as `source` has.
 
     Raises:
         EngineError: if the driver refuses.
@@ -36,25 +37,29 @@ def download(target: NDArray[np.uint8], source: Tensor, stream: torch.cuda.Exter
     start(lambda: launcher.driver().memcpy_dtoh_async(target, source.data_ptr(), handle), stream)
 
 
-def upload_rows(target: Tensor, source: NDArray[np.uint8], step: int, stream: torch.cuda.ExternalStream) -> None:
-    """Start copying rows 0, step, 2 * step ... of `source` to the same rows of `target`, and no others.
+def upload_rows(
+    target: Tensor, source: NDArray[np.uint8], step: int, stream: torch.cuda.ExternalStream, others: bool = False
+) -> None:
+    """Start copying rows 0, step, 2 * step ... of `source` to the same rows of `target`, or with `others` all but them.
 
     Args:
         target: uint8 [H, W, 3] on the GPU.
-        source: uint8 [H, W, 3], contiguous and page-locked.
-        step: rows from one to the next.
+        source: uint8 [H, W, 3], contiguous.
+        step: rows from one to the next; with `others` H is a multiple of it.
         stream: where the copy is put.
+        others: copy the rows between.
 
     Raises:
         EngineError: if the driver refuses.
     """
     height, width, channels = source.shape
+    row, skipped = width * channels, int(others)
     copy = launcher.driver().Memcpy2D()
-    copy.set_src_host(source)
-    copy.set_dst_device(target.data_ptr())
-    copy.src_pitch = copy.dst_pitch = step * width * channels
-    copy.width_in_bytes = width * channels
-    copy.height = -(-height // step)
+    copy.set_src_host(source[skipped:])
+    copy.set_dst_device(target.data_ptr() + skipped * row)
+    copy.src_pitch = copy.dst_pitch = step * row
+    copy.width_in_bytes = (step - 1) * row if others else row
+    copy.height = height // step if others else -(-height // step)
     handle = launcher.pycuda_stream(stream)
     start(lambda: copy(handle), stream)
 

@@ -22,8 +22,6 @@ from segstream.models.files import Model
 from segstream.policies import score
 
 GEOMETRIES = 3  # frame sizes whose graphs are kept
-PART = 1 << 21  # bytes of a frame that are uploaded while the next ones are copied
-ALONE = 3 << 18  # bytes that one thread copies sooner than several are woken
 HOST_POLICIES = ("random", "high", "low")  # whose scores the host knows
 
 
@@ -152,7 +150,7 @@ class CudaEngine:
     def submit(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> Pending:
         """Start a frame. At most two may be under way; the oldest is finished first where a third is started.
 
-        An image in page-locked memory (see `page_locked`) must not be changed before the frame is collected.
+        The image must not be changed before the frame is collected.
         """
         while len(self.under_way) >= SLOTS:
             self._finish(self.under_way[0])
@@ -174,59 +172,31 @@ class CudaEngine:
         slot.host_bonus[:] = 0 if choice.bonus is None else choice.bonus
         source = np.ascontiguousarray(scale_image(image, geometry))
         step = policy_step(geometry)
-        if choice.policy == "learned" and geometry.content[0] % step == 0:
-            source = self._upload(graphs, slot, source, step)
+        if choice.policy == "learned" and step > 1 and geometry.content[0] % step == 0:
+            self._upload(graphs, slot, source, step)
         else:
-            source = self._upload(graphs, slot, source)
+            self._upload(graphs, slot, source)
             self._start_policy(graphs, slot, image, choice)
         n_high = bucket(self._count(slot, choice, allowed), graphs.total, allowed)
         return Pending(slot, source, n_high, self._launch(graphs, slot, n_high), geometry)
 
-    def _upload(
-        self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], step: int | None = None
-    ) -> NDArray[np.uint8]:
-        """Bring a frame to the GPU, each part while the next is copied to page-locked memory.
-
-        With `step` the rows that the learned policy looks at go first, and it runs while the others follow.
+    def _upload(self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], step: int | None = None) -> None:
+        """Bring a frame to the GPU, which reads page-locked memory as it lies. From ordinary memory the driver copies,
+        in this thread, through a small buffer of its own that stays in the processor's cache.
 
         Args:
             image: uint8 [h, w, 3], contiguous.
-            step: every which row the policy looks at; the height is a multiple of it.
-
-        Returns:
-            The page-locked array that the GPU reads.
+            step: every which row the learned policy looks at: they go first, and it runs while the others follow. The
+                height is a multiple of it.
         """
-        height, width, channels = image.shape
-        group, skipped = (1, 0) if step is None else (step, 1)  # rows of a group, and how many of them went first
-        shape = (height // group, group, width * channels)
-        given = torch.from_numpy(image) if image.flags.writeable else None
-        locked = given is not None and given.is_pinned()
-        source = image if locked else slot.host_frame
-        target = slot.pinned_frame.view(shape)
-
-        def copy(first: int, last: int, begin: int, end: int) -> None:
-            """Rows `begin` to `end` of the groups `first` to `last`."""
-            small = (last - first) * (end - begin) * shape[2] <= ALONE
-            if not locked and (given is None or small):
-                slot.host_frame.reshape(shape)[first:last, begin:end] = image.reshape(shape)[first:last, begin:end]
-            elif given is not None and not locked:  # by several threads
-                target[first:last, begin:end].copy_(given.view(shape)[first:last, begin:end])
-
         slot.started.record(self.policy_stream)
-        if step is not None:
-            copy(0, shape[0], 0, 1)
-            copies.upload_rows(slot.frame, source, step, self.policy_stream)
+        if step is None:
+            copies.upload(slot.frame, image, self.upload_stream)
+        else:
+            copies.upload_rows(slot.frame, image, step, self.policy_stream)
             self._replay_policy(graphs, slot, "learned")
-        parts = 1 if locked else -(-image.size // PART)
-        part = -(-shape[0] // parts)
-        for first in range(0, shape[0], part):
-            last = min(first + part, shape[0])
-            copy(first, last, skipped, group)
-            copies.upload(
-                slot.frame[first * group : last * group], source[first * group : last * group], self.upload_stream
-            )
+            copies.upload_rows(slot.frame, image, step, self.upload_stream, others=True)
         slot.uploaded.record(self.upload_stream)
-        return source
 
     def _start_policy(self, graphs: FrameGraphs, slot: Slot, image: NDArray[np.uint8], choice: Choice) -> None:
         """Start a policy on a frame that is on the GPU as a whole, or on scores from the host."""
@@ -248,6 +218,8 @@ class CudaEngine:
 
     def _count(self, slot: Slot, choice: Choice, allowed: int) -> int:
         """How many blocks the policy wants high: the one thing of the GPU's that the host has to know."""
+        if choice.policy == "learned" and choice.threshold <= 0:
+            return allowed  # scores lie above 0, so only the budget decides; ranks are read where the frame is finished
         if choice.policy in HOST_POLICIES:
             return min(int((slot.host_scores > slot.host_limits[0]).sum()), allowed)
         slot.chosen.synchronize()
@@ -275,14 +247,16 @@ class CudaEngine:
         if pending.output is None:
             slot, geometry = pending.slot, pending.geometry
             with one_sentence(geometry):
-                slot.back.synchronize()
-                timings = {
+                slot.uploaded.synchronize()
+                slot.chosen.synchronize()
+                blocks = (slot.host_choice[1:] < pending.n_high).reshape(geometry.rows, geometry.columns)
+                timings = {  # as far as they are known while the network runs
                     "prepare": slot.started.elapsed_time(slot.uploaded),
                     "policy": slot.choosing.elapsed_time(slot.chosen),
-                    "network": slot.running.elapsed_time(slot.ran),
-                    "labels": slot.ran.elapsed_time(slot.back),
                 }
-            blocks = (slot.host_choice[1:] < pending.n_high).reshape(geometry.rows, geometry.columns)
+                slot.back.synchronize()
+                timings["network"] = slot.running.elapsed_time(slot.ran)
+                timings["labels"] = slot.ran.elapsed_time(slot.back)
             pending.output = EngineOutput(pending.labels, blocks, geometry, timings)
             self.under_way.remove(pending)
         return pending.output

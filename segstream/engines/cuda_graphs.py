@@ -44,13 +44,11 @@ class Slot:
     def __init__(self, geometry: Geometry, device: torch.device) -> None:
         height, width = geometry.content
         shape, total = (geometry.rows, geometry.columns), geometry.rows * geometry.columns
-        self.pinned_frame = torch.empty(height, width, 3, dtype=torch.uint8, pin_memory=True)
         self.pinned_scores = torch.zeros(shape, dtype=torch.float32, pin_memory=True)
         self.pinned_bonus = torch.zeros(shape, dtype=torch.float32, pin_memory=True)
         self.pinned_limits = torch.zeros(2, dtype=torch.float32, pin_memory=True)  # threshold, blocks that may be high
         self.pinned_choice = torch.zeros(1 + total, dtype=torch.int32, pin_memory=True)  # count, then ranks
-        self.host_frame, self.host_scores = self.pinned_frame.numpy(), self.pinned_scores.numpy()
-        self.host_bonus = self.pinned_bonus.numpy()
+        self.host_scores, self.host_bonus = self.pinned_scores.numpy(), self.pinned_bonus.numpy()
         self.host_limits, self.host_choice = self.pinned_limits.numpy(), self.pinned_choice.numpy()
         self.frame = torch.zeros(height, width, 3, dtype=torch.uint8, device=device)
         self.scores = torch.zeros(shape, dtype=torch.float32, device=device)
