@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -10,34 +11,63 @@ import numpy as np
 
 from segstream.errors import UsageError
 
+_STEPS = 20  # budgets from 0 to 1
+# Shares of the longest time that a frame may take. Above the first it is too slow, a move down aims at the second.
+_LIMIT, _AIM = 0.97, 0.90
+# A step up must leave frames below the first, and a move up goes as far as the second.
+_SPARE, _FILL = 0.85, 0.88
+_CLEAR = 0.35  # logarithm of a time that no noise explains: 1.4 times too long or too short
+_BELIEF = 0.01  # in the guessed slope: that of a move by a tenth of the blocks
+
+
+class _Case:
+    """The case for a move: how strongly windows in a row speak for it, and the least number of steps they ask for."""
+
+    def __init__(self) -> None:
+        self.weight, self.steps = 0.0, math.inf
+
+    def hear(self, excess: float, steps: float) -> None:
+        """`excess`: by how much (as a logarithm) a window's time is on the wrong side; less than 0 is on the right."""
+        # No window alone is enough, because others may have used the machine just then; a clear one counts twice.
+        self.weight = max(0.0, self.weight + min(excess, 0.1) * (2 if excess > _CLEAR else 1))
+        self.steps = min(self.steps, steps) if self.weight else math.inf
+
 
 class BudgetController:
-    """Finds the budget of high blocks at which frames take no longer than 1 / `target_fps`.
+    """Finds the budget of high blocks at which frames take no longer than 1 / `target_fps`, and stays there.
 
-    Time is taken to be linear in the share of high blocks, `t = fixed + slope * share`. The slope comes from the frames
-    seen, the budget moves part of the way to the line's crossing with the target, and only when frames take longer than
-    the target allows, or clearly less: under a constant load it comes to rest between the two and stays there.
+    Time is taken to be linear in the share of high blocks, `t = fixed + slope * share`. Frames are looked at in windows
+    of half a second. The budget goes down when windows in a row were too slow, and up when windows in a row say that
+    the next step would leave time to spare; between the two is room for noise and drift, and the budget rests. The
+    noise that was measured widens it. Too slow by a half is answered in 1 to 2 s, time to spare in 2 to 5 s. Budgets
+    are multiples of 1/20, so that engines that prepare for every number of high blocks meet few.
 
     Args:
         target_fps: frames per second to hold.
-        margin: share of the time that is left free for everything that is not the network; a time that eats into it is
-            left alone.
-        dead_band: how far below the wanted time, as a share of it, a time is left alone.
     """
 
-    _EVERY = 8  # frames between two decisions, so that each sees the effect of the last, and not only noise
-    _MEMORY = 90  # frames the slope is fitted on
-
-    def __init__(self, target_fps: float, margin: float = 0.08, dead_band: float = 0.15) -> None:
+    def __init__(self, target_fps: float) -> None:
         if not target_fps > 0:
             raise UsageError(f"target_fps must be greater than 0, not {target_fps}")
         self.target_fps = target_fps
-        self.budget = 1.0
         self._longest = 1000.0 / target_fps
-        self._wanted = self._longest * (1.0 - margin)
-        self._band = self._wanted * dead_band
-        self._seen: deque[tuple[float, float]] = deque(maxlen=self._MEMORY)  # share of high blocks, milliseconds
-        self._now: list[float] = []
+        self._step = _STEPS  # the budget, as a multiple of 1 / _STEPS
+        self._window: list[tuple[float, float]] = []  # milliseconds, share of high blocks
+        self._elapsed = 0.0
+        self._slower, self._faster = _Case(), _Case()
+        self._reach = _STEPS // 2  # steps that the next move down may take
+        self._patience = 1.0  # how much stronger the case for a move up must be than usual
+        self._rose = False
+        self._changes: deque[float] = deque(maxlen=20)  # |logarithm| between the times of windows one after the other
+        self._last: tuple[float, float] | None = None  # time and share of the window before
+        self._left: tuple[float, float] | None = None  # the same of the window that led to the last move
+        # The slope as a multiple of the first guess: sums over the moves seen, with a weak belief in the guess.
+        self._seen = self._guessed = _BELIEF
+
+    @property
+    def budget(self) -> float:
+        """The share of high blocks that the next frame may have, 0..1."""
+        return self._step / _STEPS
 
     def update(self, milliseconds: float, high_share: float) -> float:
         """Take note of a frame and say what the next may cost.
@@ -49,36 +79,72 @@ class BudgetController:
         Returns:
             the budget for the next frame, 0..1.
         """
-        self._seen.append((high_share, milliseconds))
-        self._now.append(milliseconds)
-        if len(self._now) < self._EVERY:
-            return self.budget
-        # The median is deaf to a single slow frame.
-        present = float(np.median(self._now))
-        self._now.clear()
-        error = self._wanted - present
-        if (error <= self._band and present <= self._longest) or (error > 0 and self.budget >= 1.0):
-            return self.budget
-        share = float(np.median([entry[0] for entry in list(self._seen)[-self._EVERY :]]))
-        if error > 0 and share < self.budget - 0.02:
-            # The pictures do not use the budget they have: a larger one would only be in the way later.
-            return self.budget
-        move = error / self._slope()
-        # Down at once, up with care: too slow is a queue that grows, too fast is only a coarser picture.
-        move = max(move, -0.5) if error < 0 else min(move * 0.5, 0.1)
-        self.budget = min(1.0, max(0.0, min(self.budget, share if error < 0 else self.budget) + move))
+        self._window.append((max(milliseconds, 1e-3), high_share))
+        self._elapsed += milliseconds
+        if len(self._window) >= 4 and self._elapsed >= 500:
+            present, share = np.median(self._window, axis=0)  # deaf to single slow frames
+            self._window.clear()
+            self._elapsed = 0.0
+            self._decide(float(present), float(share))
         return self.budget
 
-    def _slope(self) -> float:
+    def _decide(self, present: float, share: float) -> None:
+        slope = self._slope(present, share) / _STEPS  # milliseconds of one step
+        noise = self._noise(present, share)
+        too_slow = math.log(present / (_LIMIT * self._longest)) - noise
+        self._slower.hear(too_slow, (present - _AIM * self._longest) / slope)
+        # What frames would take if they used all of the budget. Pictures that use little of it say nothing about more,
+        # and a larger budget would only be in the way later.
+        whole = present + slope * (self.budget - share) * _STEPS
+        to_spare = math.log(_SPARE * self._longest / (whole + slope)) - noise / 2
+        if share < self.budget - 1.5 / _STEPS:
+            to_spare = -1.0
+        self._faster.hear(to_spare, 0.8 * (_FILL * self._longest - whole) / slope)
+        if not self._slower.weight:
+            self._reach = 1
+        if max(too_slow, to_spare) > _CLEAR:
+            self._patience = 1.0  # another load: what was learnt of the last is no guide
+        if self._slower.weight > 0.25 and self._step > 0:
+            # Slightly too slow may pass by itself: one step, then two, then four. Clearly too slow: all at once.
+            most = _STEPS // 2 if too_slow > _CLEAR else self._reach
+            steps = min(max(1, round(self._slower.steps)), most)
+            self._reach = min(2 * self._reach, _STEPS // 2)
+            if self._rose:
+                self._patience = min(2 * self._patience, 8.0)  # a move up that had to be taken back
+            self._move(min(math.floor(share * _STEPS + 1e-6), self._step) - steps, present, share)
+        elif self._faster.weight > 0.45 * self._patience and self._step < _STEPS:
+            self._move(self._step + max(1, math.floor(self._faster.steps)), present, share)
+
+    def _move(self, step: int, present: float, share: float) -> None:
+        step = min(max(step, 0), _STEPS)
+        self._rose = step > self._step
+        self._step = step
+        self._slower, self._faster = _Case(), _Case()
+        self._left, self._last = (present, share), None
+
+    def _slope(self, present: float, share: float) -> float:
         """Milliseconds that all blocks together cost more at high resolution than at low."""
-        shares, times = np.array(self._seen).T
-        guess = max(1e-3, float(np.median(times)) / (float(np.median(shares)) + 0.4))
-        if np.ptp(shares) < 0.1:
-            return guess
-        fitted = float(np.polyfit(shares, times, 1)[0])
-        # A slope out of noise, or out of a load that changed meanwhile, must not turn the controller round.
-        # Too small a slope is the worse mistake, because every move would overshoot.
-        return min(max(fitted, guess / 2), guess * 3)
+        if self._left is not None:
+            # Only what a move changed tells of the slope: between other frames the load may have changed as well.
+            before, share_before = self._left
+            moved = share - share_before
+            self._seen = 0.9 * self._seen + 0.1 * _BELIEF + (present - before) * moved / _guess(before, share_before)
+            self._guessed = 0.9 * self._guessed + 0.1 * _BELIEF + moved * moved
+            self._left = None
+        return _guess(present, share) * min(max(self._seen / self._guessed, 0.4), 2.5)
+
+    def _noise(self, present: float, share: float) -> float:
+        """By how much the time of a window, as a logarithm, changes to the next: so much says nothing."""
+        if self._last is not None and abs(share - self._last[1]) < 1 / _STEPS:
+            self._changes.append(min(0.2, abs(math.log(present / self._last[0]))))  # another load is no noise
+        self._last = (present, share)
+        # However much noise there is, frames that take a tenth too long are a rate that is not held.
+        return min(0.08, float(np.mean(self._changes))) if self._changes else 0.0
+
+
+def _guess(present: float, share: float) -> float:
+    """The slope of a network whose low blocks cost two fifths of what high resolution adds to them."""
+    return present / (share + 0.4)
 
 
 class Metronome:

@@ -72,15 +72,17 @@ def test_a_live_source_is_followed(street: Path, child, figure) -> None:
     early, end = np.percentile(latency[~late][10:], 95), np.percentile(latency[late], 95)
     assert rate > 0.85 * min(target, 25)
     assert end < 3 / target + 0.1 and end < early + 0.1
-    assert 0.05 < np.median(budgets[late]) < 0.95 and np.all(shares <= 1.0)
+    assert np.median(budgets[late]) < 0.95 and np.all(shares <= 1.0)
     everybody, own = np.ptp(np.array(busy)[late], axis=0)
     others = max(0.0, everybody - own) / float(np.ptp(when[late])) / (os.cpu_count() or 1)
+    moves, moved = np.count_nonzero(np.diff(budgets[late])), float(np.ptp(budgets[late]))
     if others < 0.05:  # a load that changes is followed, so only a constant one can be asked to give rest
-        assert np.percentile(budgets[late], 90) - np.percentile(budgets[late], 10) < 0.3
+        # Zero to two moves of 0.05 each were seen; the room is for a machine whose own speed swings by a fifth.
+        assert np.median(budgets[late]) > 0.05
+        assert moves <= 4 and moved < 0.21
     figure(
         "--target-fps on a live source",
         f"{target:.1f} wanted, {rate:.1f} held (alone: {1 / costs[0]:.1f} all high, {1 / costs[1]:.1f} none), budget "
-        f"{np.percentile(budgets[late], 10):.2f} to {np.percentile(budgets[late], 90):.2f} after 15 s "
-        f"(others used {others:.0%} of the processors), "
-        f"95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
+        f"{budgets[late].min():.2f} to {budgets[late].max():.2f} in {moves} moves after 15 s (others used "
+        f"{others:.0%} of the processors), 95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
     )
