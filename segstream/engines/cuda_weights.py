@@ -21,8 +21,8 @@ class Conv:
     """A convolution with its batch norm folded in: weight half [Cout, Cin, k, k] channels last, bias half [Cout].
 
     `matrix`, half [9 * Cin + R, Cout], is there for 3x3 layers of few pixels or stride 2, which run on tiles as matrix
-    products (kernels/taps.cu). It has R rows for what is added to the layer's result: a 1x1 layer's weights, or the identity.
-    `tiled`, half [72, 64, 8], is there for 3x3 layers from 64 to 64 channels (kernels/tile_conv.cu).
+    products (kernels/taps.cu). It has R rows for what is added to the layer's result: a 1x1 layer's weights, or the
+    identity. `tiled`, half [72, 64, 8], is there for 3x3 layers from 64 to 64 channels (kernels/tile_conv.cu).
     """
 
     weight: Tensor
