@@ -26,7 +26,7 @@ def test_every_file_builds_for_every_architecture(tmp_path: Path) -> None:
     if nvcc is None:
         pytest.skip("nvcc is not here")
     # All files as one, each in a namespace, because most of the time goes into reading the headers.
-    lines = ["#include <mma.h>", '#include "common.cuh"']
+    lines = ["#include <mma.h>", *(f'#include "{path.name}"' for path in sorted(SOURCES.glob("*.cuh")))]
     lines += [f'namespace in_{Path(file).stem} {{\n#include "{file}"\n}}' for file in FILES]
     unit = tmp_path / "all.cu"
     unit.write_text("\n".join(lines) + "\n")
