@@ -69,15 +69,16 @@ def test_a_live_source_is_followed(street: Path, child, figure) -> None:
     when, latency, budgets, shares = np.array(seen).T
     late = when > when[0] + 15
     rate = (late.sum() - 1) / float(np.ptp(when[late]))
-    early, end = np.percentile(latency[~late][10:], 95), np.percentile(latency[late], 95)
-    assert rate > 0.85 * min(target, 25)
-    assert end < 3 / target + 0.1 and end < early + 0.1
-    assert np.median(budgets[late]) < 0.95 and np.all(shares <= 1.0)
     everybody, own = np.ptp(np.array(busy)[late], axis=0)
     others = max(0.0, everybody - own) / float(np.ptp(when[late])) / (os.cpu_count() or 1)
+    # Who else uses the machine comes and goes: following them costs some of the rate.
+    assert rate > 0.85 * min(target, 25) * (1 - others), f"others used {others:.0%} of the processors"
+    early, end = np.percentile(latency[~late][10:], 95), np.percentile(latency[late], 95)
+    assert end < 3 / target + 0.1 and end < early + 0.1
+    assert np.median(budgets[late]) < 0.95 and np.all(shares <= 1.0)
     moves, moved = np.count_nonzero(np.diff(budgets[late])), float(np.ptp(budgets[late]))
     if others < 0.05:  # a load that changes is followed, so only a constant one can be asked to give rest
-        # Zero to two moves of 0.05 each were seen; the room is for a machine whose own speed swings by a fifth.
+        # Zero to two moves, 0.10 in all, were seen; the room is for a machine whose own speed swings by a fifth.
         assert np.median(budgets[late]) > 0.05
         assert moves <= 4 and moved < 0.21
     figure(
