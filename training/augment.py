@@ -82,7 +82,7 @@ def window(
     """
     low, high = (math.log(s) for s in scale)
     factor = torch.exp(low + (high - low) * chance[:, 0])  # [N]
-    stretch = torch.exp(0.5 * math.log(aspect) * (2 * chance[:, 4] - 1))  # [N], of the width; the height's is its inverse
+    stretch = torch.exp(0.5 * math.log(aspect) * (2 * chance[:, 4] - 1))  # [N], of the width; its inverse of the height
     flip = torch.where(chance[:, 3] < 0.5, 1.0, -1.0)
     axes = []
     sides = ((size[1], crop[0], factor * stretch), (size[0], crop[1], factor / stretch))

@@ -7,7 +7,6 @@ import torch
 from segstream.blocks import Grid
 from segstream.models import PolicyNet, SwiftNet
 from segstream.training.config import TrainConfig
-from segstream.training.job import Job
 from segstream.training.objective import Objective, judged
 from segstream.training.reinforce import calibrate, policy_loss, sample_blocks, top_blocks
 from segstream.training.validate import Split, oracle_scores
