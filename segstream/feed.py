@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from segstream.errors import SegstreamError, SourceError
+import numpy as np
+from numpy.typing import NDArray
+
+from segstream.errors import SegstreamError, SourceError, UsageError
 from segstream.frames import Frame
 from segstream.sources.base import Source
 from segstream.sources.live import LiveSource
+
+FrameMemory = Callable[[int, int], "NDArray[np.uint8] | None"]  # see `Segmenter.frame_memory`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +35,23 @@ class Feed:
         source: read by a thread of the feed, unless it is live and has its own.
         wake: set whenever there may be something to take.
         size: frames read ahead.
+        memory: where frames that have to wait for the network are copied to by the thread that reads them, so that they
+            reach it sooner; None for no copies. Frames that it waits for are not kept back to be copied, nor are those
+            of a live source, which are read when they are taken.
     """
 
-    def __init__(self, source: Source, wake: threading.Event, size: int = 3) -> None:
+    def __init__(self, source: Source, wake: threading.Event, size: int = 3, memory: FrameMemory | None = None) -> None:
         self.source = source
         self.generation = 0
         self.ended = False
-        self._wake, self._size = wake, size
+        self._wake, self._size, self._memory = wake, size, memory
         self._ready: deque[Fed] = deque()
         self._changed = threading.Condition()
         self._stop = False
         self._command: tuple[float, bool] | None = None
         self._error: SegstreamError | None = None
         self._exhausted = False
+        self._awaited = False  # somebody wanted a frame and there was none
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -62,6 +72,7 @@ class Feed:
         if isinstance(self.source, LiveSource):
             return self._take_live(self.source)
         with self._changed:
+            self._awaited = not self._ready
             if self._ready:
                 fed = self._ready.popleft()
                 self._changed.notify_all()
@@ -116,6 +127,8 @@ class Feed:
                 if command is not None:
                     self.source.seek(*command)
                 frame = next(self.source, None)
+                if frame is not None and self._memory is not None and not self._awaited:
+                    frame = moved(frame, self._memory)
                 read_ms = (time.perf_counter() - begin) * 1e3
                 with self._changed:
                     if generation != self.generation:
@@ -143,3 +156,15 @@ class Feed:
                 lambda: self._stop or self._command or (not self._exhausted and len(self._ready) < self._size)
             )
             return not self._stop
+
+
+def moved(frame: Frame, memory: FrameMemory) -> Frame:
+    """The same frame with its image in such memory, if there is some."""
+    try:
+        image = memory(*frame.image.shape[:2])
+    except UsageError:
+        return frame  # too large a frame; the segmenter will say so
+    if image is None:
+        return frame
+    np.copyto(image, frame.image)
+    return replace(frame, image=image)

@@ -82,13 +82,18 @@ def whole(value: float, unit: int) -> int:
     return max(unit, round(value / unit) * unit)
 
 
-def scale_image(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Scale a frame [H, W, 3] to the geometry's content; averaged where it shrinks, bilinear where it grows."""
+def scale_image(
+    image: NDArray[np.uint8], geometry: Geometry, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """Scale a frame [H, W, 3] to the geometry's content; averaged where it shrinks, bilinear where it grows.
+
+    A frame that has this size is returned as it is; others go to `out` (uint8, of that size), if given.
+    """
     height, width = geometry.content
     if image.shape[:2] == (height, width):
         return image
     shrinks = height < image.shape[0] or width < image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return cv2.resize(image, (width, height), out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def to_input(image: NDArray[np.uint8], geometry: Geometry, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -57,7 +57,8 @@ class Pipeline:
 
     Args:
         lanes: a source, a lane, or several lanes that share the segmenter fairly.
-        segmenter: called with one frame after the other, always from the same thread.
+        segmenter: called with one frame after the other, always from the same thread. If it has a `frame_memory` like
+            `Segmenter`, the threads that read put frames there.
         draw: how results are drawn for `on_result` and the sinks; None if `on_result` needs no picture. May be replaced
             while running.
         on_result: called with result, picture (or None) and number of the lane after the sinks have written.
@@ -89,8 +90,10 @@ class Pipeline:
         self.error: SegstreamError | None = None
         self._segmenter, self._on_result, self._keep_open = segmenter, on_result, keep_open
         self._wake, self._stop, self._done = threading.Event(), threading.Event(), threading.Event()
+        memory = getattr(segmenter, "frame_memory", None)
         self._lanes = [
-            Running(lane, i, Feed(lane.source, self._wake, queue_size), queue_size) for i, lane in enumerate(lanes)
+            Running(lane, i, Feed(lane.source, self._wake, queue_size, memory), queue_size)
+            for i, lane in enumerate(lanes)
         ]
         self._collector = Collector()
         self._control = threading.Lock()

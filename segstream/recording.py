@@ -96,7 +96,7 @@ def stream(spec: Spec, model: Any = None, **options: Any) -> Iterator[Result]:
 
 def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
     wake = threading.Event()
-    feed = Feed(source, wake)
+    feed = Feed(source, wake, memory=getattr(segmenter, "frame_memory", None))
     feed.start()
     blocks = None
     try:

@@ -88,6 +88,18 @@ class Segmenter:
         """The sizes that a frame of this height and width goes through."""
         return fit((height, width), self.size or self.spec.size, self.block, exact=self.size is not None)
 
+    def frame_memory(self, height: int, width: int) -> NDArray[np.uint8] | None:
+        """An array to read a frame of this height and width into, from which a GPU takes it soonest.
+
+        It is page-locked memory, uint8 [H, W, 3] with any content. None where an ordinary array does as well: on a CPU,
+        for a frame that is scaled to the network's size first, and where as much as may be is in use already. May be
+        called from any thread.
+
+        Raises:
+            UsageError: if frames of this size cannot be segmented.
+        """
+        return self._engine.frame_memory(self.geometry(height, width))
+
     def threshold_for(self, policy: str) -> float:
         """The threshold in use for a policy: the user's, the model's own, or the general one."""
         if self.threshold is not None:

@@ -53,6 +53,10 @@ class Seat:
     def __call__(self, image: Frame, previous: NDArray[np.bool_] | None = None) -> Result:
         return self._engine.segment(image, self, previous)
 
+    def frame_memory(self, height: int, width: int) -> NDArray[np.uint8] | None:
+        """See `Segmenter.frame_memory`; None too while there is no network."""
+        return self._engine.frame_memory(height, width)
+
     def leave(self) -> None:
         """The source was left."""
         self._engine.leave(self)
@@ -122,6 +126,10 @@ class Engine:
                     problem = f"The network failed ({type(error).__name__}: {error}); choose another device or model."
             self._failed(problem)
             self._wait_for_change(version, seat)
+
+    def frame_memory(self, height: int, width: int) -> NDArray[np.uint8] | None:
+        segmenter = self._segmenter
+        return None if segmenter is None else segmenter.frame_memory(height, width)
 
     def _wait_for_change(self, version: int, seat: Seat) -> None:
         with self._changed:

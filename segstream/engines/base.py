@@ -48,12 +48,19 @@ class EngineOutput:
 
 
 class Engine(Protocol):
-    """Runs a model. Used by one thread at a time."""
+    """Runs a model. Used by one thread at a time, but for `frame_memory`."""
 
     name: str
 
     def infer(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> EngineOutput:
         """Segment an RGB image uint8 [H, W, 3] whose sizes are `geometry`."""
+        ...
+
+    def frame_memory(self, geometry: Geometry) -> NDArray[np.uint8] | None:
+        """An array uint8 [H, W, 3] from which such a frame reaches the network soonest; None where any array does.
+
+        For any thread, at any time.
+        """
         ...
 
     def close(self) -> None:

@@ -60,5 +60,8 @@ class CpuEngine:
         ends = {"prepare": prepared, "policy": chosen, "network": ran, "labels": clock()}
         return EngineOutput(labels=labels, blocks=high, geometry=geometry, timings=stage_times(started, ends))
 
+    def frame_memory(self, geometry: Geometry) -> NDArray[np.uint8] | None:
+        return None
+
     def close(self) -> None:
         self.network.work.clear()

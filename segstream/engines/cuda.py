@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from segstream.engines.base import Choice, EngineOutput
-from segstream.engines.cuda_graphs import SLOTS, FrameGraphs, Slot, bucket
+from segstream.engines.cuda_graphs import CAPTURING, SLOTS, FrameGraphs, Slot, bucket
 from segstream.engines.cuda_policy import frame_norm, policy_step
 from segstream.engines.cuda_weights import pack, pack_policy, supports
+from segstream.engines.frame_memory import BoundedMemory
 from segstream.engines.torch_engine import TorchEngine
 from segstream.errors import EngineError
 from segstream.geometry import Geometry, scale_image, to_input
@@ -22,6 +23,7 @@ from segstream.models.files import Model
 from segstream.policies import score
 
 GEOMETRIES = 3  # frame sizes whose graphs are kept
+FRAME_MEMORY = 256 << 20  # bytes of page-locked memory for frames on their way, in the whole process
 HOST_POLICIES = ("random", "high", "low")  # whose scores the host knows
 
 
@@ -66,12 +68,29 @@ def page_locked(height: int, width: int) -> NDArray[np.uint8]:
     reason = problem()
     if reason:
         raise EngineError(f"Page-locked memory needs a GPU: {reason}; or use an ordinary array.")
+    return _page_locked(height, width)
+
+
+def _page_locked(height: int, width: int) -> NDArray[np.uint8]:
     try:
         return torch.empty(height, width, 3, dtype=torch.uint8, pin_memory=True).numpy()
     except RuntimeError as error:
         raise EngineError(
             f"The system gives no page-locked memory for a frame of {width}x{height} pixels; use an ordinary array."
         ) from error
+
+
+def _unless_capturing(height: int, width: int) -> NDArray[np.uint8] | None:
+    """As `page_locked` on a machine with a GPU; None while a graph is captured."""
+    if not CAPTURING.acquire(blocking=False):
+        return None
+    try:
+        return _page_locked(height, width)
+    finally:
+        CAPTURING.release()
+
+
+frames_under_way = BoundedMemory(_unless_capturing, FRAME_MEMORY)
 
 
 @dataclass(slots=True, eq=False)
@@ -135,6 +154,12 @@ class CudaEngine:
                 return self.plain.infer(image, geometry, choice)
         return self.collect(self.submit(image, geometry, choice))
 
+    def frame_memory(self, geometry: Geometry) -> NDArray[np.uint8] | None:
+        """Page-locked memory for a frame, as far as there is some; none for one that the host scales, or torch runs."""
+        if self.plain is not None or geometry.content != geometry.frame:
+            return None
+        return frames_under_way.take(*geometry.frame)
+
     def frame_graphs(self, geometry: Geometry) -> FrameGraphs:
         if geometry not in self.graphs:
             while len(self.graphs) >= GEOMETRIES:
@@ -170,7 +195,7 @@ class CudaEngine:
         allowed = int(choice.budget * graphs.total + 1e-6)
         slot.host_limits[:] = choice.threshold, allowed
         slot.host_bonus[:] = 0 if choice.bonus is None else choice.bonus
-        source = np.ascontiguousarray(scale_image(image, geometry))
+        source = np.ascontiguousarray(scale_image(image, geometry, slot.host_scaled))
         step = policy_step(geometry)
         if choice.policy == "learned" and step > 1 and geometry.content[0] % step == 0:
             self._upload(graphs, slot, source, step)

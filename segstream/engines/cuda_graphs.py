@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segstream.engines import cuda_glue as glue
@@ -17,6 +20,10 @@ from segstream.geometry import Geometry
 
 SLOTS = 2  # frames under way at once
 STEPS = 16  # counts of high blocks are rounded up to multiples of 1/16 of the blocks
+
+# Held while a graph is captured, and by other threads while they take page-locked memory: torch looks whether that
+# belongs to the graph, and before it captures gives back to the system what is unused of it.
+CAPTURING = threading.Lock()
 
 
 def bucket(count: int, total: int, allowed: int) -> int:
@@ -33,7 +40,7 @@ def capture(stream: torch.cuda.ExternalStream, pool: Any, body: Callable[[], Non
             body()
         stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        with CAPTURING, torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             body()
     return graph
 
@@ -50,6 +57,9 @@ class Slot:
         self.pinned_choice = torch.zeros(1 + total, dtype=torch.int32, pin_memory=True)  # count, then ranks
         self.host_scores, self.host_bonus = self.pinned_scores.numpy(), self.pinned_bonus.numpy()
         self.host_limits, self.host_choice = self.pinned_limits.numpy(), self.pinned_choice.numpy()
+        self.host_scaled: NDArray[np.uint8] | None = None  # where the host scales a frame to, if it has to: page-locked
+        if geometry.content != geometry.frame:
+            self.host_scaled = torch.zeros(height, width, 3, dtype=torch.uint8, pin_memory=True).numpy()
         self.frame = torch.zeros(height, width, 3, dtype=torch.uint8, device=device)
         self.scores = torch.zeros(shape, dtype=torch.float32, device=device)
         self.bonus = torch.zeros(shape, dtype=torch.float32, device=device)

@@ -55,6 +55,9 @@ class TorchEngine:
             timings=stage_times(started, ends),
         )
 
+    def frame_memory(self, geometry: Geometry) -> NDArray[np.uint8] | None:
+        return None
+
     def close(self) -> None:
         pass
 

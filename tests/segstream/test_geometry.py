@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segstream.errors import UsageError
-from segstream.geometry import check_image, fit, to_input
+from segstream.geometry import check_image, fit, scale_image, to_input
 
 
 @settings(max_examples=200, deadline=None)
@@ -45,6 +45,21 @@ def test_input_is_normalised_and_padded_with_zero() -> None:
     assert x.shape == (1, 3, 384, 512)
     assert [float(x[0, c, 0, 0]) for c in range(3)] == pytest.approx([2.0, 1.0, 0.5])
     assert not x[:, :, 360:].any() and not x[:, :, :, 480:].any()
+
+
+def test_a_frame_is_scaled_into_the_array_given() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 151, 3), np.uint8)
+    for size in ((64, 48), (320, 200)):
+        g = fit((100, 151), size, 64, exact=True)
+        out = np.zeros((*g.content, 3), np.uint8)
+        assert scale_image(image, g, out) is out
+        assert np.array_equal(out, scale_image(image, g))
+        turned = np.ascontiguousarray(image[::-1])[::-1]  # rows from last to first in memory
+        assert scale_image(turned, g, out) is out and np.array_equal(out, scale_image(image, g))
+    same = fit((100, 152), (152, 100), 64, exact=True)
+    assert same.content == (100, 152)
+    whole = np.ascontiguousarray(np.pad(image, ((0, 0), (0, 1), (0, 0))))
+    assert scale_image(whole, same, np.zeros_like(whole)) is whole
 
 
 @pytest.mark.parametrize(

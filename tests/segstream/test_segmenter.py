@@ -88,3 +88,11 @@ def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter
         segmenter.steady = 2.0
         with pytest.raises(UsageError, match="steady"):
             segmenter(image)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
+def test_frames_need_no_memory_of_their_own_without_a_gpu(device: str) -> None:
+    with Segmenter("untrained-rn18", device=device, size=(128, 96)) as segmenter:
+        assert segmenter.frame_memory(96, 128) is None
+        with pytest.raises(UsageError, match="cannot be segmented"):
+            segmenter.frame_memory(96, 20_000)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from segstream.engines.base import Choice
 from segstream.engines.cuda_graphs import bucket
 from segstream.engines.torch_engine import to_labels
 from segstream.errors import EngineError
-from segstream.geometry import Geometry, fit, to_input
+from segstream.geometry import Geometry, fit, scale_image, to_input
 from segstream.kernels import launcher
 from segstream.models import Model, load_model
 from segstream.policies import score
@@ -196,6 +198,126 @@ def test_another_thread_may_use_the_engine(engine) -> None:
     thread.join()
     assert len(outputs) == 2
     assert np.array_equal(outputs[0].labels, outputs[1].labels)
+
+
+@pytest.mark.cuda
+def test_memory_for_frames_is_page_locked_and_bounded(engine) -> None:
+    from segstream.engines.cuda import FRAME_MEMORY
+
+    geometry = fit((256, 384), (384, 256), 64, exact=True)  # 288 KiB, which count as 512
+    held = [engine.frame_memory(geometry) for _ in range(FRAME_MEMORY // 2**19)]
+    assert all(array.shape == (256, 384, 3) and torch.from_numpy(array).is_pinned() for array in held)
+    assert len({array.ctypes.data for array in held}) == len(held)
+    assert engine.frame_memory(geometry) is None
+    held.clear()
+    assert engine.frame_memory(geometry) is not None
+    assert engine.frame_memory(fit((300, 400), (384, 256), 64, exact=True)) is None  # the host scales it
+
+
+@pytest.mark.cuda
+def test_frames_read_by_another_thread_into_the_memory_offered() -> None:
+    """As a pipeline does, but without its sources."""
+    need_gpu()
+    from segstream.segmenter import Segmenter
+
+    images = [picture(256, 384, seed) for seed in range(12)]
+    with Segmenter("swiftnet-rn18-camvid", device="cuda", size=(384, 256), block=64, budget=0.5) as segmenter:
+        expected = [segmenter(image) for image in images]
+        ready: queue.Queue[np.ndarray] = queue.Queue(3)
+
+        def read() -> None:
+            for image in images:
+                memory = segmenter.frame_memory(256, 384)
+                assert memory is not None
+                np.copyto(memory, image)
+                ready.put(memory)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        for result in expected:
+            frame = ready.get(timeout=20)
+            assert torch.from_numpy(frame).is_pinned()
+            again = segmenter(frame)
+            assert np.array_equal(again.labels, result.labels) and np.array_equal(again.blocks, result.blocks)
+        thread.join()
+
+
+@pytest.mark.cuda
+def test_frames_of_a_pipeline_are_page_locked() -> None:
+    need_gpu()
+    pytest.importorskip("av", reason="sources need PyAV")
+    from segstream.pipeline import Pipeline
+    from segstream.segmenter import Segmenter
+    from segstream.sources import SourceOptions, open_source
+
+    with Segmenter("swiftnet-rn18-camvid", device="cuda", size=(384, 256), policy="high") as segmenter:
+        segmenter(picture(256, 384))  # while a graph is captured nothing is offered
+        results = []
+
+        def slow(result, drawn, lane) -> None:
+            results.append(result)
+            time.sleep(0.05)  # so that frames have to wait
+
+        Pipeline(open_source("demo:384x256", SourceOptions(max_frames=20)), segmenter, on_result=slow).run()
+        assert sum(torch.from_numpy(result.frame.image).is_pinned() for result in results) >= 10
+        for result in results:
+            assert np.array_equal(segmenter(result.frame.image.copy()).labels, result.labels)
+
+
+@pytest.mark.cuda
+def test_memory_is_taken_while_graphs_are_captured() -> None:
+    """Page-locked memory may come new from the system, which no captured stream must notice."""
+    need_gpu()
+    from segstream.engines.cuda import CudaEngine
+
+    geometry = fit((256, 384), (384, 256), 64, exact=True)
+    image, budgets = picture(256, 384), [n / 24 for n in range(25)]
+    quiet, busy = (CudaEngine(load_model("swiftnet-rn18-camvid")) for _ in range(2))
+    expected = [quiet.infer(image, geometry, Choice("learned", 0.0, budget)) for budget in budgets]
+    stop, taken, failed = threading.Event(), [], []
+
+    def take() -> None:
+        held: list[np.ndarray | None] = []
+        while not stop.is_set():
+            try:
+                held.append(busy.frame_memory(geometry))
+            except Exception as error:
+                failed.append(error)
+                return
+            taken.append(held[-1] is not None)
+            if len(held) == 100:
+                held.clear()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        for budget, other in zip(budgets, expected, strict=True):
+            output = busy.infer(image, geometry, Choice("learned", 0.0, budget))
+            assert np.array_equal(output.labels, other.labels)
+            assert np.array_equal(output.blocks, other.blocks)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed and any(taken)
+    quiet.close()
+    busy.close()
+
+
+@pytest.mark.cuda
+def test_scaled_frames_under_way_do_not_mix(engine) -> None:
+    geometry = fit((300, 400), (384, 256), 64, exact=True)
+    assert geometry.content != geometry.frame
+    images, choice = [picture(300, 400, seed) for seed in range(6)], Choice("learned", 0.0, 0.5)
+    one_by_one = [engine.infer(image, geometry, choice) for image in images]
+    pending = engine.submit(images[0], geometry, choice)
+    for i, image in enumerate(images):
+        following = engine.submit(images[i + 1], geometry, choice) if i + 1 < len(images) else None
+        output = engine.collect(pending)
+        assert torch.from_numpy(pending.source).is_pinned()
+        assert np.array_equal(pending.slot.frame.cpu().numpy(), scale_image(image, geometry))
+        assert np.array_equal(output.labels, one_by_one[i].labels)
+        assert np.array_equal(output.blocks, one_by_one[i].blocks)
+        pending = following
 
 
 @pytest.mark.cuda
