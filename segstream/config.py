@@ -13,6 +13,7 @@ import yaml
 from segstream.errors import UsageError
 
 STEADY = 0.15  # how far below the threshold a video's block must fall before it runs low again, as a share of it
+BORDERS = 0.3  # how much the borders between classes in a video's last class map count for a block, see Segmenter
 
 if TYPE_CHECKING:
     from segstream.models import Model
@@ -32,7 +33,7 @@ class Settings:
         policy: name of the policy; None takes the model's own.
         threshold: score above which a block is high, 0..1; None takes the model's own.
         budget: largest share of blocks that may be high, 0..1.
-        steady: see `segstream.Segmenter`.
+        steady, borders: see `segstream.Segmenter`.
         size: width and height of the network input; None takes the model's own.
         block: side of a block in pixels; None takes the model's own.
         target_fps: frames per second to keep up with by adapting the budget.
@@ -52,6 +53,7 @@ class Settings:
     threshold: float | None = None
     budget: float = 1.0
     steady: float = STEADY
+    borders: float = BORDERS
     size: tuple[int, int] | None = None
     block: int | None = None
     target_fps: float | None = None
@@ -105,6 +107,7 @@ class Settings:
             threshold=self.threshold,
             budget=self.budget,
             steady=self.steady,
+            borders=self.borders,
             size=self.size,
             block=self.block,
         )

@@ -7,18 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from segstream import flops
 from segstream.blocks import Grid
+from segstream.config import BORDERS, STEADY
 from segstream.datasets import IGNORE, Dataset, open_dataset
 from segstream.engines.torch_engine import to_labels
 from segstream.errors import EngineError, UsageError
 from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model
-from segstream.policies import POLICIES, THRESHOLDS, check_options, score, select
+from segstream.policies import LOOKING, POLICIES, THRESHOLDS, bonus_of, check_options, score, select
 
 DENSE = "dense"  # not a policy: the network without blocks
 
@@ -66,6 +69,7 @@ def evaluate(
     device: str = "auto",
     block: int | None = None,
     limit: int | None = None,
+    video: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvalReport:
     """Segment every image of a split as a user would, and compare with its labels at their own size.
@@ -82,6 +86,8 @@ def evaluate(
         device: "auto", "cpu", "cuda" or "cuda:N".
         block: side of a block in pixels; None takes the model's.
         limit: evaluate only so many images, spread over the split.
+        video: the images follow one another as in a video, and the grid of each looks back at the one before, as in
+            `segstream run`. By default every image stands by itself.
         progress: called with the number of images done and to do.
 
     Raises:
@@ -95,8 +101,9 @@ def evaluate(
     chosen = policy or spec.policy
     if chosen != DENSE:
         check_options(chosen, threshold, 1.0 if budget is None else budget)
+    usual = spec.thresholds.get(chosen, THRESHOLDS.get(chosen, 0.5))
     if threshold is None:
-        threshold = spec.thresholds.get(chosen, THRESHOLDS.get(chosen, 0.5))
+        threshold = usual
     side = block or spec.block
     place = torch.device(pick_device(device))
     network = loaded.network.to(place).eval()
@@ -106,6 +113,7 @@ def evaluate(
     matrix = torch.zeros(len(spec.classes), len(spec.classes), dtype=torch.int64)
     gmacs = dense_gmacs = high = 0.0
     indices = spread(len(data), limit)
+    before: tuple[Grid, NDArray[np.uint8]] | None = None
     for done, index in enumerate(indices, 1):
         sample = data[index]
         geometry = fit(sample.labels.shape, size or spec.size, side, exact=size is not None)
@@ -115,10 +123,16 @@ def evaluate(
                 grid, n_high = None, geometry.rows * geometry.columns
             else:
                 scores = score(chosen, x, side, policy_net)
+                if before is not None and before[0].shape == scores.shape:
+                    last, mapped = before[0].high[0].cpu().numpy(), before[1]
+                    bonus = bonus_of(last, mapped, geometry.block_px, threshold, usual, STEADY, BORDERS)
+                    scores = scores + torch.from_numpy(bonus).to(place)
                 grid = Grid(select(scores, threshold, 1.0 if budget is None else budget), side)
                 n_high = grid.n_high
-            labels = torch.from_numpy(to_labels(network(x, grid), geometry))
-        matrix += confusion(labels, torch.from_numpy(sample.labels), len(spec.classes))
+            labels = to_labels(network(x, grid), geometry)
+        if video and grid is not None and chosen in LOOKING:
+            before = grid, labels
+        matrix += confusion(torch.from_numpy(labels), torch.from_numpy(sample.labels), len(spec.classes))
         gmacs += costs.gmacs(geometry.rows, geometry.columns, n_high, chosen)
         dense_gmacs += costs.dense_gmacs(geometry.rows, geometry.columns)
         high += n_high / (geometry.rows * geometry.columns)

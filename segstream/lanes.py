@@ -7,9 +7,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from segstream.feed import Feed
 from segstream.frames import Result
 from segstream.pace import Metronome
@@ -46,7 +43,7 @@ class Running:
         self.results: queue.Queue[tuple[Result, int] | None] = queue.Queue(1 if lane.source.info.is_live else room)
         self.frames = 0
         self.last_seconds: float | None = None
-        self.blocks: NDArray[np.bool_] | None = None  # grid of the last frame, [GH, GW]
+        self.last: Result | None = None  # of the last frame
         self.generation = -1  # of the feed, which a seek counts up: the last frame's
         self.metronome = Metronome()
         self.output: threading.Thread | None = None

@@ -47,8 +47,8 @@ class Segments(Protocol):
 
     budget: float
 
-    def __call__(self, image: Frame, previous: NDArray[np.bool_] | None = None) -> Result:
-        """Segment a frame; `previous` is the grid [GH, GW] of the frame before it, None after a seek."""
+    def __call__(self, image: Frame, previous: Result | None = None) -> Result:
+        """Segment a frame; `previous` is the result for the frame before it, None after a seek."""
         ...
 
 
@@ -285,8 +285,8 @@ class Pipeline:
     def _segment_one(self, lane: Running, fed: Fed) -> None:
         self._collector.stage("decode", fed.read_ms)
         begin = time.perf_counter()
-        result = self._segmenter(fed.frame, lane.blocks if fed.generation == lane.generation else None)
-        lane.blocks, lane.generation = result.blocks, fed.generation
+        result = self._segmenter(fed.frame, lane.last if fed.generation == lane.generation else None)
+        lane.last, lane.generation = result, fed.generation
         milliseconds = (time.perf_counter() - begin) * 1e3
         self._collector.stage("infer", milliseconds)
         if self._controller is not None:

@@ -16,6 +16,11 @@ from segstream.models.policy_net import PolicyNet
 POLICIES = ("learned", "heuristic", "random", "high", "low")
 # A block is high above this score where neither the user nor the model says otherwise.
 THRESHOLDS = {"learned": 0.5, "heuristic": 0.12, "random": 0.5, "high": 0.5, "low": 0.5}
+LOOKING = ("learned", "heuristic")  # policies whose scores are of the picture
+EVERY = 4  # pixels of a class map from one that is looked at for borders to the next
+
+
+STRIDE = 4  # pixels of a class map from one that is looked at for borders to the next
 
 
 def score(
@@ -105,7 +110,7 @@ def select(scores: Tensor, threshold: float = 0.5, budget: float = 1.0) -> Tenso
     return above & within.view_as(above)
 
 
-def bonus_of(previous: NDArray[np.bool_], policy: str, threshold: float, steady: float) -> NDArray[np.float32] | None:
+def steady_bonus(previous: NDArray[np.bool_], threshold: float, steady: float) -> NDArray[np.float32]:
     """What to add to the scores of a video's frame, so that blocks do not flip to and fro between frames.
 
     A block that was high in the last frame stays high until its score falls below (1 - steady) * threshold, and under a
@@ -113,19 +118,92 @@ def bonus_of(previous: NDArray[np.bool_], policy: str, threshold: float, steady:
 
     Args:
         previous: bool [GH, GW], the last frame's grid.
-        policy: only "learned" and "heuristic" look at the picture; for others there is nothing to add.
         threshold: score above which a block is high.
         steady: 0..1.
 
     Returns:
-        float32 [GH, GW], or None.
+        float32 [GH, GW].
     """
-    if steady == 0 or policy not in ("learned", "heuristic"):
-        return None
     return previous.astype(np.float32) * np.float32(steady * threshold)
 
 
-def check_options(policy: str, threshold: float | None, budget: float, steady: float = 0.0) -> None:
+def border_bonus(share: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """What to add to the scores of a video's frame for the borders between classes in the last class map.
+
+    Resolution decides most where classes meet, and from one frame to the next that hardly moves.
+
+    Args:
+        share: float32 [GH, GW], of `border_share`.
+        scale: what a block gets whose share is one standard deviation above the mean of all blocks.
+
+    Returns:
+        float32 [GH, GW], its mean 0.
+    """
+    apart = share - share.mean()
+    # Where hardly any block has a border there is nothing to tell them apart by.
+    return apart * np.float32(scale / max(float(apart.std()), 0.02))
+
+
+def border_share(
+    labels: NDArray[np.uint8], shape: tuple[int, int], block_px: tuple[float, float]
+) -> NDArray[np.float32]:
+    """How much of each block lies at a border between two classes.
+
+    Args:
+        labels: uint8 [H, W], a frame's class map; one pixel in four each way is looked at.
+        shape: rows and columns of the grid.
+        block_px: height and width of a block in pixels of the frame.
+
+    Returns:
+        float32 [GH, GW], 0..1: the share of the block's pixels whose right or lower neighbour has another class; what
+        of a block lies beyond the frame has none.
+    """
+    seen = labels[::EVERY, ::EVERY]
+    at = np.zeros(seen.shape, dtype=np.uint8)
+    np.not_equal(seen[:, :-1], seen[:, 1:], out=at[:, :-1].view(bool))
+    at[:-1] |= seen[:-1] != seen[1:]
+    counts = at
+    for axis in (0, 1):
+        first = np.ceil(np.arange(shape[axis]) * (block_px[axis] / EVERY)).astype(np.int64)
+        counts = np.add.reduceat(counts, np.minimum(first, seen.shape[axis] - 1), axis=axis, dtype=np.int32)
+    return (counts * (EVERY**2 / (block_px[0] * block_px[1]))).astype(np.float32)
+
+
+def bonus_of(
+    blocks: NDArray[np.bool_],
+    labels: NDArray[np.uint8],
+    block_px: tuple[float, float],
+    threshold: float,
+    usual: float,
+    steady: float,
+    borders: float,
+) -> NDArray[np.float32]:
+    """What the frame before adds to the scores of a frame of the same video.
+
+    Args:
+        blocks: bool [GH, GW], the grid of the frame before.
+        labels: uint8 [H, W], its class map.
+        block_px: height and width of a block in pixels of the frame.
+        threshold: score above which a block is high.
+        usual: the model's own threshold for the policy, which is the size of its scores.
+        steady: see `steady_bonus`.
+        borders: see `border_bonus`, whose scale is `borders * usual`.
+
+    Returns:
+        float32 [GH, GW].
+    """
+    bonus = steady_bonus(blocks, threshold, steady)
+    if borders:
+        rows, columns = blocks.shape
+        bonus += border_bonus(border_share(labels, (rows, columns), block_px), borders * usual)
+        if threshold == 0:  # the budget alone decides: no score may fall to 0
+            bonus -= bonus.min()
+    return bonus
+
+
+def check_options(
+    policy: str, threshold: float | None, budget: float, steady: float = 0.0, borders: float = 0.0
+) -> None:
     """Check what a user chose.
 
     Raises:
@@ -133,6 +211,7 @@ def check_options(policy: str, threshold: float | None, budget: float, steady: f
     """
     if policy not in POLICIES:
         raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
-    for name, value in (("threshold", threshold), ("budget", budget), ("steady", steady)):
+    shares = (("threshold", threshold), ("budget", budget), ("steady", steady), ("borders", borders))
+    for name, value in shares:
         if value is not None and not 0 <= value <= 1:
             raise UsageError(f"the {name} must be from 0 to 1, not {value}")

@@ -98,15 +98,14 @@ def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
     wake = threading.Event()
     feed = Feed(source, wake, memory=getattr(segmenter, "frame_memory", None))
     feed.start()
-    blocks = None
+    last = None
     try:
         while True:
             wake.clear()
             fed = feed.try_take()
             if fed is not None:
-                result = segmenter(fed.frame, blocks)
-                blocks = result.blocks
-                yield result
+                last = segmenter(fed.frame, last)
+                yield last
             elif feed.ended:
                 return
             else:

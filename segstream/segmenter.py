@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segstream.blocks.grid import BLOCK_SIDES
-from segstream.config import STEADY
+from segstream.config import BORDERS, STEADY
 from segstream.engines.base import Choice, EngineOutput
 from segstream.engines.choose import make_engine
 from segstream.errors import UsageError
@@ -19,14 +19,14 @@ from segstream.flops import measure
 from segstream.frames import Frame, Result
 from segstream.geometry import Geometry, check_image, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
-from segstream.policies import THRESHOLDS, bonus_of, check_options
+from segstream.policies import LOOKING, THRESHOLDS, bonus_of, check_options
 
 
 class Segmenter:
     """Segments images with a SegBlocks network.
 
-    Settings may be changed between frames from any thread: `policy`, `threshold`, `budget`, `steady` and `seed` are
-    read once for each frame. Calls themselves must come from one thread at a time.
+    Settings may be changed between frames from any thread: `policy`, `threshold`, `budget`, `steady`, `borders` and
+    `seed` are read once for each frame. Calls themselves must come from one thread at a time.
 
     Args:
         model: name of an installed model, path of a .safetensors file, or a loaded `Model`.
@@ -38,6 +38,8 @@ class Segmenter:
         block: side of a block in pixels of the network input, 64, 128 and so on; None takes the model's own.
         steady: how steady the grid of a video is, 0..1: a block that was high in the `previous` frame stays high until
             its score falls below (1 - steady) * threshold.
+        borders: how much the borders between classes in the `previous` class map count, 0..1: a block with one standard
+            deviation more of them than the mean scores higher by `borders` times the model's own threshold.
         seed: for the random policy.
 
     Raises:
@@ -56,6 +58,7 @@ class Segmenter:
         size: tuple[int, int] | None = None,
         block: int | None = None,
         steady: float = STEADY,
+        borders: float = BORDERS,
         seed: int = 0,
     ) -> None:
         loaded = model if isinstance(model, Model) else load_model(model)
@@ -64,8 +67,9 @@ class Segmenter:
         self.threshold = threshold
         self.budget = budget
         self.steady = steady
+        self.borders = borders
         self.seed = seed
-        check_options(self.policy, threshold, budget, steady)
+        check_options(self.policy, threshold, budget, steady, borders)
         if self.policy == "learned" and loaded.policy_net is None:
             raise UsageError(f"the model {spec.name!r} has no learned policy; use heuristic, random, high or low")
         self.has_learned_policy = loaded.policy_net is not None
@@ -102,31 +106,34 @@ class Segmenter:
 
     def threshold_for(self, policy: str) -> float:
         """The threshold in use for a policy: the user's, the model's own, or the general one."""
-        if self.threshold is not None:
-            return self.threshold
+        return self._own_threshold(policy) if self.threshold is None else self.threshold
+
+    def _own_threshold(self, policy: str) -> float:
         return self.spec.thresholds.get(policy, THRESHOLDS[policy])
 
-    def __call__(self, image: NDArray[np.uint8] | Frame, previous: NDArray[np.bool_] | None = None) -> Result:
+    def __call__(self, image: NDArray[np.uint8] | Frame, previous: Result | None = None) -> Result:
         """Segment one image.
 
         Args:
             image: uint8 [H, W, 3] in RGB order, or a `Frame`.
-            previous: bool [GH, GW], `blocks` of the result for the frame before this one of the same video, which keeps
-                the grid steady; without it the same frame always gives the same grid. A grid of another size, as after
-                a change of resolution, is left out of account.
+            previous: the result for the frame before this one of the same video, which keeps the grid steady and tells
+                where classes meet; without it the same frame always gives the same grid. A result whose grid has
+                another size, as after a change of resolution, is left out of account.
 
         Raises:
             UsageError: if it is no such image, or a setting that was changed cannot be used.
         """
         if not isinstance(image, Frame):
             image = Frame(image=check_image(image), captured_at=time.monotonic())
-        policy, budget, steady = self.policy, self.budget, self.steady
-        check_options(policy, self.threshold, budget, steady)
+        policy, budget, steady, borders = self.policy, self.budget, self.steady, self.borders
+        check_options(policy, self.threshold, budget, steady, borders)
         geometry = self.geometry(*image.image.shape[:2])
         threshold = self.threshold_for(policy)
         bonus = None
-        if previous is not None and previous.shape == (geometry.rows, geometry.columns):
-            bonus = bonus_of(previous, policy, threshold, steady)
+        fits = previous is not None and previous.blocks.shape == (geometry.rows, geometry.columns)
+        if previous is not None and fits and policy in LOOKING:
+            usual = self._own_threshold(policy)
+            bonus = bonus_of(previous.blocks, previous.labels, previous.block_px, threshold, usual, steady, borders)
         choice = Choice(policy, threshold, budget, self.seed, bonus)
         output = self._engine.infer(image.image, geometry, choice)
         return self._result(image, output, policy)

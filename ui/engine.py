@@ -50,7 +50,7 @@ class Seat:
         self.left = False
         self.budget = 1.0
 
-    def __call__(self, image: Frame, previous: NDArray[np.bool_] | None = None) -> Result:
+    def __call__(self, image: Frame, previous: Result | None = None) -> Result:
         return self._engine.segment(image, self, previous)
 
     def frame_memory(self, height: int, width: int) -> NDArray[np.uint8] | None:
@@ -109,7 +109,7 @@ class Engine:
             self.busy = f"Loading {settings.model or 'the model'}"
             self._loader.submit(wanted)
 
-    def segment(self, frame: Frame, seat: Seat, previous: NDArray[np.bool_] | None = None) -> Result:
+    def segment(self, frame: Frame, seat: Seat, previous: Result | None = None) -> Result:
         """Segment one frame, whatever it takes; see `Seat`."""
         while True:
             with self._changed:
@@ -135,9 +135,7 @@ class Engine:
         with self._changed:
             self._changed.wait_for(lambda: self._version != version or seat.left or self._closing)
 
-    def _segment(
-        self, segmenter: Segmenter, settings: Settings, frame: Frame, previous: NDArray[np.bool_] | None
-    ) -> Result:
+    def _segment(self, segmenter: Segmenter, settings: Settings, frame: Frame, previous: Result | None) -> Result:
         segmenter.policy = self._network.policy_for(settings.policy)
         segmenter.threshold, segmenter.budget = settings.threshold, self.budget()
         start = time.perf_counter()

@@ -48,6 +48,7 @@ Examples:
 @option("--data", metavar="DIR", group="Data", help="The dataset's folder, laid out as it is distributed.")
 @option("--split", metavar="NAME", default="val", show_default=True, group="Data", help="Its split.")
 @option("--limit", type=COUNT, group="Data", help="Only N images, spread over the split.")
+@option("--video", is_flag=True, group="Data", help="The images follow one another: each looks back, as in run.")
 @model_option
 @option(
     "--policy",
@@ -94,6 +95,7 @@ def command(**values: Any) -> int:
             block=None if values["block"] is None else int(values["block"]),
             device=values["device"],
             limit=values["limit"],
+            video=values["video"],
             progress=lambda done, total: count("images", done, total),
         )
     write_report(values["json_file"], report.to_json())

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from segstream.cli import console
-from segstream.config import STEADY, Settings, read_config
+from segstream.config import BORDERS, STEADY, Settings, read_config
 from segstream.errors import UsageError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -252,8 +252,16 @@ steady_option = option(
     show_default=True,
     help="How far below the threshold a block's score must fall before it runs low again, as a share of it.",
 )
+borders_option = option(
+    "--borders",
+    type=SHARE,
+    default=BORDERS,
+    group="Model",
+    show_default=True,
+    help="How much borders between classes in the last frame's class map raise a block's score.",
+)
 compute_options = _stack(
-    model_option, policy_options, steady_option, target_option, device_option, size_option, block_option
+    model_option, policy_options, steady_option, borders_option, target_option, device_option, size_option, block_option
 )
 
 view_options = _stack(

@@ -10,6 +10,7 @@ from segstream.datasets import IGNORE, Dataset
 from segstream.datasets.camvid import CLASSES
 from segstream.errors import UsageError
 from segstream.evaluate import class_iou, confusion, evaluate, mean_iou
+from segstream.segmenter import Segmenter
 
 
 def test_figures_match_counting_by_hand() -> None:
@@ -43,6 +44,21 @@ def test_reports_cost_share_and_progress() -> None:
     assert low.high_share == 0 and low.gmacs < 0.27 * low.dense_gmacs
     assert half.high_share == 0.5
     assert set(dense.to_json()) >= {"model", "dataset", "split", "images", "policy", "miou", "iou", "pixel_accuracy"}
+
+
+def test_a_video_is_what_a_segmenter_makes_of_its_frames() -> None:
+    data, options = small(), {"size": (256, 128), "block": 64, "device": "cpu"}
+    found = evaluate("untrained-rn18", data, policy="heuristic", threshold=0.0, budget=0.25, video=True, **options)
+    by_itself = evaluate("untrained-rn18", data, policy="heuristic", threshold=0.0, budget=0.25, **options)
+    matrix, last = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64), None
+    segmenter = Segmenter(
+        "untrained-rn18", policy="heuristic", threshold=0.0, budget=0.25, **{**options, "device": "torch:cpu"}
+    )
+    for i in range(len(data)):
+        last = segmenter(data[i].image, last)
+        matrix += confusion(torch.from_numpy(last.labels), torch.from_numpy(data[i].labels), len(CLASSES))
+    assert found.miou == pytest.approx(mean_iou(matrix), abs=1e-4) and found.high_share == 0.25
+    assert by_itself.miou != found.miou
 
 
 def test_refuses_other_classes() -> None:

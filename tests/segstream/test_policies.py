@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from segstream.errors import UsageError
 from segstream.models import PolicyNet
-from segstream.policies import POLICIES, bonus_of, check_options, score, select
+from segstream.policies import (
+    POLICIES,
+    bonus_of,
+    border_bonus,
+    border_share,
+    check_options,
+    score,
+    select,
+    steady_bonus,
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +116,8 @@ def steady_grids(scores: list[list[float]], steady: float, budget: float = 1.0) 
     grids: list[np.ndarray] = []
     for row in scores:
         given = torch.tensor([[row]])
-        bonus = None if not grids else bonus_of(grids[-1], "learned", 0.5, steady)
-        if bonus is not None:
-            given = given + torch.from_numpy(bonus)
+        if grids:
+            given = given + torch.from_numpy(steady_bonus(grids[-1], 0.5, steady))
         grids.append(select(given, 0.5, budget)[0].numpy())
     return [grid[0].tolist() for grid in grids]
 
@@ -126,6 +134,34 @@ def test_under_a_budget_a_block_gives_way_only_to_one_that_is_clearly_higher() -
     assert steady_grids(scores, 0.3, 0.5) == [[True, False], [True, False], [False, True]]
 
 
-def test_policies_that_do_not_look_are_left_alone() -> None:
-    previous = np.ones((2, 3), dtype=bool)
-    assert all(bonus_of(previous, policy, 0.5, 0.3) is None for policy in ("random", "high", "low"))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.floats(0.2, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_borders_are_counted_in_the_block_they_lie_in(seed: int, rows: int, columns: int, filled: float) -> None:
+    rng = np.random.default_rng(seed)
+    side = 32
+    height = max(8, int(side * (rows - 1 + filled)))
+    width = max(8, int(side * (columns - 1 + filled)))
+    labels = rng.integers(0, 3, (-(-height // 8), -(-width // 8)), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    labels = labels[:height, :width]
+    seen = labels[::4, ::4]
+    expected = np.zeros((rows, columns))
+    for y in range(seen.shape[0]):
+        for x in range(seen.shape[1]):
+            right = x + 1 < seen.shape[1] and seen[y, x] != seen[y, x + 1]
+            below = y + 1 < seen.shape[0] and seen[y, x] != seen[y + 1, x]
+            expected[min(4 * y // side, rows - 1), min(4 * x // side, columns - 1)] += (right or below) * 16 / side**2
+    np.testing.assert_allclose(border_share(labels, (rows, columns), (side, side)), expected, atol=1e-6)
+
+
+def test_blocks_with_borders_gain_and_the_mean_stays() -> None:
+    share = np.zeros((2, 3), dtype=np.float32)
+    assert not border_bonus(share, 0.3).any()
+    share[0, 1] = 0.2
+    bonus = border_bonus(share, 0.3)
+    assert bonus.argmax() == 1 and bonus[0, 1] > 0.3 and abs(bonus.mean()) < 1e-6
+    labels = np.zeros((64, 96), dtype=np.uint8)
+    labels[:32, 40:56] = 1
+    high = np.zeros((2, 3), dtype=bool)
+    looked = bonus_of(high, labels, (32, 32), 0.5, 0.5, 0.15, 0.3)
+    assert looked.argmax() == 1 and looked.min() < 0
+    assert bonus_of(high, labels, (32, 32), 0.0, 0.5, 0.15, 0.3).min() == 0  # a budget must be used up all the same

@@ -77,17 +77,37 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
 
 def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter(image: np.ndarray) -> None:
     with Segmenter(
-        "untrained-rn18", device="cpu", policy="heuristic", size=(256, 128), block=64, steady=1.0
+        "untrained-rn18", device="cpu", policy="heuristic", size=(256, 128), block=64, steady=1.0, borders=0.0
     ) as segmenter:
-        alone = segmenter(image).blocks
-        everything = np.ones_like(alone)
-        assert segmenter(image, everything).blocks.sum() >= alone.sum()
+        alone = segmenter(image)
+        everything = dataclasses.replace(alone, blocks=np.ones_like(alone.blocks))
         assert segmenter(image, everything).blocks.all()  # nothing scores below (1 - 1.0) * threshold
-        assert np.array_equal(segmenter(image, np.ones((9, 9), dtype=bool)).blocks, alone)
-        assert np.array_equal(segmenter(image).blocks, alone)
-        segmenter.steady = 2.0
-        with pytest.raises(UsageError, match="steady"):
-            segmenter(image)
+        other = dataclasses.replace(alone, blocks=np.ones((9, 9), dtype=bool))
+        assert np.array_equal(segmenter(image, other).blocks, alone.blocks)
+        assert np.array_equal(segmenter(image).blocks, alone.blocks)
+        for setting in ("steady", "borders"):
+            before = getattr(segmenter, setting)
+            setattr(segmenter, setting, 2.0)
+            with pytest.raises(UsageError, match=setting):
+                segmenter(image)
+            setattr(segmenter, setting, before)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
+def test_blocks_follow_the_borders_of_the_last_class_map(image: np.ndarray, device: str) -> None:
+    with Segmenter(
+        "untrained-rn18", device=device, policy="heuristic", size=(256, 128), block=64, threshold=0.0, budget=0.2
+    ) as segmenter:
+        segmenter.steady, segmenter.borders = 0.0, 1.0
+        last = segmenter(image)
+        for row, column in ((0, 0), (1, 1)):
+            labels = np.zeros_like(last.labels)
+            height, width = last.block_px
+            top, left = int(row * height), int(column * width)
+            stripes = np.arange(int(width)) // 8 % 2
+            labels[top : top + int(height), left : left + int(width)] = stripes
+            followed = segmenter(image, dataclasses.replace(last, labels=labels)).blocks
+            assert followed.sum() == 1 and followed[row, column]
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
