@@ -39,7 +39,7 @@ class BudgetController:
     Time is taken to be linear in the share of high blocks, `t = fixed + slope * share`. Frames are looked at in windows
     of half a second. The budget goes down when windows in a row were too slow, and up when windows in a row say that
     the next step would leave time to spare; between the two is room for noise and drift, and the budget rests. The
-    noise that was measured widens it. Too slow by a half is answered in 1 to 2 s, time to spare in 2 to 5 s. Budgets
+    noise that was measured widens it. Too slow by a half is answered in 1 to 2 s, time to spare in 2 to 6 s. Budgets
     are multiples of 1/20, so that engines that prepare for every number of high blocks meet few.
 
     Args:
@@ -112,7 +112,7 @@ class BudgetController:
             if self._rose:
                 self._patience = min(2 * self._patience, 8.0)  # a move up that had to be taken back
             self._move(min(math.floor(share * _STEPS + 1e-6), self._step) - steps, present, share)
-        elif self._faster.weight > 0.45 * self._patience and self._step < _STEPS:
+        elif self._faster.weight > 0.6 * self._patience and self._step < _STEPS:
             self._move(self._step + max(1, math.floor(self._faster.steps)), present, share)
 
     def _move(self, step: int, present: float, share: float) -> None:

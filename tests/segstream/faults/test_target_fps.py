@@ -76,15 +76,18 @@ def test_a_live_source_is_followed(street: Path, child, figure) -> None:
     early, end = np.percentile(latency[~late][10:], 95), np.percentile(latency[late], 95)
     assert end < 3 / target + 0.1 and end < early + 0.1
     assert np.median(budgets[late]) < 0.95 and np.all(shares <= 1.0)
-    moves, moved = np.count_nonzero(np.diff(budgets[late])), float(np.ptp(budgets[late]))
+    steps = np.diff(budgets[late])
+    steps = steps[steps != 0]
+    moves, moved = len(steps), float(np.ptp(budgets[late]))
+    turns = int(np.count_nonzero(np.diff(np.sign(steps))))
     if others < 0.05:  # a load that changes is followed, so only a constant one can be asked to give rest
-        # Zero to two moves, 0.10 in all, were seen; the room is for a machine whose own speed swings by a fifth.
-        # Beside decoding the network is slower than alone: none may be high, but not where there is time to spare.
+        # No turn and at most one move were seen in six runs; the room is for a machine whose own speed swings.
+        # Beside decoding the network is slower than alone: none may be high, unless there is time to spare.
         assert np.median(budgets[late]) > 0.05 or rate < 1.35 * target
-        assert moves <= 4 and moved < 0.21
+        assert moves <= 4 and moved < 0.21 and turns <= 2
     figure(
         "--target-fps on a live source",
         f"{target:.1f} wanted, {rate:.1f} held (alone: {1 / costs[0]:.1f} all high, {1 / costs[1]:.1f} none), budget "
-        f"{budgets[late].min():.2f} to {budgets[late].max():.2f} in {moves} moves after 15 s (others used "
-        f"{others:.0%} of the processors), 95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
+        f"{budgets[late].min():.2f} to {budgets[late].max():.2f} in {moves} moves with {turns} turns after 15 s "
+        f"(others used {others:.0%} of the processors), 95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
     )
