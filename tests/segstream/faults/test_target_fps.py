@@ -89,5 +89,6 @@ def test_a_live_source_is_followed(street: Path, child, figure) -> None:
         "--target-fps on a live source",
         f"{target:.1f} wanted, {rate:.1f} held (alone: {1 / costs[0]:.1f} all high, {1 / costs[1]:.1f} none), budget "
         f"{budgets[late].min():.2f} to {budgets[late].max():.2f} in {moves} moves with {turns} turns after 15 s "
-        f"(others used {others:.0%} of the processors), 95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
+        f"(others used {others:.0%} of the processors), "
+        f"95 % latency {early * 1e3:.0f} ms early, {end * 1e3:.0f} ms late",
     )
