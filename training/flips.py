@@ -7,6 +7,7 @@ pair of values of `--steady` and `--borders`.
 from __future__ import annotations
 
 import sys
+from itertools import product
 from pathlib import Path
 
 if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
@@ -60,13 +61,12 @@ def main(
         table.add_column(column, justify="left" if column in ("video", "policy") else "right")
     with Segmenter(model_name, device=device) as segmenter:
         for video in videos:
-            for segmenter.policy in policies:
-                for segmenter.steady, segmenter.borders in pairs:
-                    grids = grids_of(video, segmenter, frames)
-                    flips = (grids[1:] != grids[:-1]).sum() / max(1, len(grids) - 1)
-                    looking_back = (f"{segmenter.steady:g}", f"{segmenter.borders:g}")
-                    figures = (str(len(grids)), str(grids[0].size), f"{grids.mean():.3f}", f"{flips:.2f}")
-                    table.add_row(Path(video).name, segmenter.policy, *looking_back, *figures)
+            for policy, (steady, borders) in product(policies, pairs):
+                segmenter.policy, segmenter.steady, segmenter.borders = policy, steady, borders
+                grids = grids_of(video, segmenter, frames)
+                flips = (grids[1:] != grids[:-1]).sum() / max(1, len(grids) - 1)
+                figures = (str(len(grids)), str(grids[0].size), f"{grids.mean():.3f}", f"{flips:.2f}")
+                table.add_row(Path(video).name, policy, f"{steady:g}", f"{borders:g}", *figures)
     Console().print(table)
 
 
