@@ -298,3 +298,20 @@ __device__ inline void read_codes(Raw (&out)[N], const int (&codes)[N], const sc
   read_plain(out, codes, x, channels, c);
   read_others(out, codes, x, qw, channels, c);
 }
+
+// Pixels of the ring around a tile, and the i-th of them.
+__device__ inline int ring_size(int qh, int qw) { return 2 * (qh + qw) + 4; }
+
+struct Pixel {
+  int y, x;
+};
+
+__device__ inline Pixel ring_pixel(int i, int qh, int qw) {
+  if (i < qw + 2) return Pixel{-1, i - 1};
+  i -= qw + 2;
+  if (i < qw + 2) return Pixel{qh, i - 1};
+  i -= qw + 2;
+  return Pixel{i >> 1, i & 1 ? qw : -1};
+}
+
+__device__ inline long long row_at(int t, int y, int x, int qh, int qw) { return ((long long)t * qh + y) * qw + x; }

@@ -6,26 +6,9 @@
 // dense network) outputs are not padded, there is no halo and no pixel lies in another tile.
 #include "common.cuh"
 
-// Pixels of the ring around a tile, and the i-th of them.
-__device__ inline int ring_size(int qh, int qw) { return 2 * (qh + qw) + 4; }
-
-struct Pixel {
-  int y, x;
-};
-
-__device__ inline Pixel ring_pixel(int i, int qh, int qw) {
-  if (i < qw + 2) return Pixel{-1, i - 1};
-  i -= qw + 2;
-  if (i < qw + 2) return Pixel{qh, i - 1};
-  i -= qw + 2;
-  return Pixel{i >> 1, i & 1 ? qw : -1};
-}
-
 __device__ inline int neighbour_of(const int* near, int t, const Pixel& at, int qh, int qw) {
   return near[t * 8 + direction(at.y < 0 ? -1 : at.y >= qh, at.x < 0 ? -1 : at.x >= qw)];
 }
-
-__device__ inline long long row_at(int t, int y, int x, int qh, int qw) { return ((long long)t * qh + y) * qw + x; }
 
 __device__ inline long long padded_row(int t, int y, int x, int qh, int qw, int p) {
   return row_at(t, y + p, x + p, qh + 2 * p, qw + 2 * p);

@@ -14,7 +14,7 @@ constexpr int PLANE = PATCH * PATCH + 1;   // pixels between two eights of chann
 constexpr int GROUPS = 2, THREADS = 128 * GROUPS;
 constexpr int STAGE_PITCH = CHANNELS + 8;  // halves of an output pixel in shared memory
 constexpr int WEIGHT_HALVES = 9 * CHANNELS * CHANNELS, PATCH_HALVES = CHANNELS * PLANE;
-constexpr int PIXELS_EACH = (PATCH * PATCH + 15) / 16;  // pieces of a patch that a thread loads
+constexpr int INNER = SIDE * SIDE / 16, RING = (PATCH * PATCH - SIDE * SIDE + 15) / 16;  // pieces that a thread loads
 
 // Weights and a patch for each warp group: 99584 bytes, see CONV_SHARED in segstream/engines/cuda_convs.py.
 #ifdef __CUDACC__
@@ -100,23 +100,34 @@ KERNEL __launch_bounds__(THREADS, 2) tile_conv(
   __half* weight_rows = conv_shared;
   __half* patch = weight_rows + WEIGHT_HALVES + group * PATCH_HALVES;
   const int across = qw / SIDE, per_tile = qh / SIDE * across, units = n_tiles * per_tile;
-  int codes[PIXELS_EACH];
-  Raw ahead[PIXELS_EACH];  // the next patch, loaded while this one's product is taken
+  // The next patch, loaded while this one's product is taken. Pixels that are outputs too need no looking up.
+  Raw inner[INNER], ring[RING];
+  int codes[RING];
+  const auto ring_place = [&](int j) { return ring_pixel(min(own / 8 + 16 * j, 4 * SIDE + 3), SIDE, SIDE); };
   const auto locate = [&](int unit) {
-    const int t = unit / per_tile, top = unit % per_tile / across * SIDE - 1, left = unit % across * SIDE - 1;
+    const int t = unit / per_tile, top = unit % per_tile / across * SIDE, left = unit % across * SIDE;
 #pragma unroll
-    for (int j = 0; j < PIXELS_EACH; j++) {
-      const int pixel = min(own / 8 + 16 * j, PATCH * PATCH - 1);
-      codes[j] = near_source(near, t, top + pixel / PATCH, left + pixel % PATCH, qh, qw, ZEROS);
+    for (int j = 0; j < RING; j++) {
+      const Pixel at = ring_place(j);
+      codes[j] = near_source(near, t, top + at.y, left + at.x, qh, qw, ZEROS);
     }
+  };
+  const auto load_inner = [&](int unit) {
+    const int t = unit / per_tile, top = unit % per_tile / across * SIDE, left = unit % across * SIDE;
+#pragma unroll
+    for (int j = 0; j < INNER; j++)
+      inner[j] = load_raw(x + row_at(t, top + 2 * j + own / 64, left + own / 8 % 8, qh, qw) * CHANNELS + c);
+  };
+  const auto keep_at = [&](int y, int x_, const Raw& value) {
+    *reinterpret_cast<RawWord*>(patch + (own % 8 * PLANE + (y + 1) * PATCH + x_ + 1) * 8) =
+        reinterpret_cast<const RawWord&>(value);
   };
   const auto keep_patch = [&] {
 #pragma unroll
-    for (int j = 0; j < PIXELS_EACH; j++) {
-      const int pixel = own / 8 + 16 * j;
-      if (pixel < PATCH * PATCH)
-        *reinterpret_cast<RawWord*>(patch + (own % 8 * PLANE + pixel) * 8) = reinterpret_cast<const RawWord&>(ahead[j]);
-    }
+    for (int j = 0; j < INNER; j++) keep_at(2 * j + own / 64, own / 8 % 8, inner[j]);
+#pragma unroll
+    for (int j = 0; j < RING; j++)
+      if (own / 8 + 16 * j < 4 * SIDE + 4) keep_at(ring_place(j).y, ring_place(j).x, ring[j]);
     show_to_products();
   };
   int unit = blockIdx.x + group * gridDim.x;
@@ -128,7 +139,10 @@ KERNEL __launch_bounds__(THREADS, 2) tile_conv(
   }
   if (unit < units) locate(unit);
   after_previous();
-  if (unit < units) read_codes(ahead, codes, x, qw, CHANNELS, c);
+  if (unit < units) {
+    load_inner(unit);
+    read_codes(ring, codes, x, qw, CHANNELS, c);
+  }
   keep_patch();
   __syncthreads();
   for (; unit < units; unit += step) {
@@ -136,8 +150,9 @@ KERNEL __launch_bounds__(THREADS, 2) tile_conv(
     Sums sums;
     start_product(sums, patch, weight_rows, bias);
     if (next < units) {
+      load_inner(next);
       locate(next);
-      read_plain(ahead, codes, x, CHANNELS, c);
+      read_plain(ring, codes, x, CHANNELS, c);
     }
     // A warp has two rows of outputs, a thread four pieces of them.
     const auto pixel = [&](int i) { return own / 32 * 16 + i * 4 + own % 32 / 8; };
@@ -149,7 +164,7 @@ KERNEL __launch_bounds__(THREADS, 2) tile_conv(
     }
     finish_product(sums);
     group_barrier();
-    if (next < units) read_others(ahead, codes, x, qw, CHANNELS, c);
+    if (next < units) read_others(ring, codes, x, qw, CHANNELS, c);
     const int lane = own % 32;
 #pragma unroll
     for (int j = 0; j < 8; j++)

@@ -20,7 +20,8 @@ class Choice:
         threshold: score above which a block runs at high resolution.
         budget: largest share of blocks that may.
         seed: for the random policy.
-        bonus: float32 [GH, GW], added to the policy's scores (`segstream.policies.bonus_of`), or None.
+        bonus: float32 [GH, GW], added to the policy's scores (`segstream.policies.bonus_of`), or None; where the
+            threshold is 0 it must not be below 0.
     """
 
     policy: str

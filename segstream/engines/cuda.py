@@ -230,6 +230,8 @@ class CudaEngine:
         elif choice.policy == "random":
             x = to_input(image, graphs.geometry, self.spec.mean, self.spec.std)
             slot.host_scores[:] = score("random", x, graphs.geometry.block, seed=choice.seed)[0].numpy()
+        if choice.policy in HOST_POLICIES:
+            slot.host_scores += slot.host_bonus
         else:
             self.policy_stream.wait_event(slot.uploaded)
         self._replay_policy(graphs, slot, choice.policy)

@@ -13,6 +13,7 @@ from segstream.kernels.ops import EDGES, THREADS
 from segstream.models.swiftnet import POOL_GRIDS
 
 COPIES, HALO_COPIES = 4, 2  # pieces of 8 channels that a thread of pad_features moves
+TAP_COPIES = 2  # and of scatter_taps
 STEM_SHARED = 64576  # bytes of shared memory of the stem
 STEM_BLOCKS = 132 * 2  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
 
@@ -206,12 +207,12 @@ def taps(
     oh, ow, extra = qh // stride, qw // stride, 0 if added is None else added.shape[-1]
     out = x.new_empty(t, oh, ow, 9 * c + extra)
     activated = torch.empty_like(x) if norm else None
-    first, last = blocks_for(t * oh * ow, 9 * c + extra, COPIES), blocks_for(t * qh * qw, c, COPIES) if norm else 0
+    halo, inner = (blocks_for(t * n, c, TAP_COPIES) for n in (ring_size((qh, qw)), qh * qw))
     arguments: list[Argument] = [x, added, out, activated]
-    arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, first]
+    arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, halo]
     arguments += [qh, qw, c, stride, extra, step]
     defines = {**fixed_tile((qh, qw), c, 0), "FIXED_S": str(stride), "FIXED_R": str(extra), "FIXED_A": str(step)}
-    launch("taps.cu", "gather_taps", (first + last, 1), THREADS, arguments, defines=defines, starts_early=True)
+    launch("taps.cu", "scatter_taps", (halo + inner, 1), THREADS, arguments, defines=defines, starts_early=True)
     return out, activated
 
 

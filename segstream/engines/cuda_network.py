@@ -39,13 +39,15 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
     x, padded, layout = glue.stem(frame, norm, weights, layout, pad=takes_padded(weights.levels[0][0].convs[0], layout))
     x, skips = encode(x, padded, weights, layout)
     steps = list(zip(weights.upsample, reversed(skips), strict=True))
-    begun = [aside(skip, step.skip) for step, skip in steps]  # beside the pyramid's small kernels
+    begun = [aside(skip, step.skip) for step, skip in steps[:-1]]  # beside the pyramid's small kernels
     x = pyramid(x, weights, layout)
     added = [wait() for wait in begun]
-    for i, ((step, _), skip) in enumerate(zip(steps, added, strict=True)):
-        # The first follows the wait for the other stream, the others only what is before them on their own.
+    largest = aside(skips[0], steps[-1][0].skip)  # beside the first step
+    for i, (step, _) in enumerate(steps):
+        skip = added[i] if i < len(added) else largest()
+        # What follows a wait for the other stream must not start early.
         deep = as_matrix(step.blend, layout)
-        x = glue.enlarge_add(x, skip, step.norm, layout, as_taps=deep, starts_early=i > 0)
+        x = glue.enlarge_add(x, skip, step.norm, layout, as_taps=deep, starts_early=0 < i < len(added))
         if deep:
             x = one_by_one(x, step.blend.matrix)
         else:
