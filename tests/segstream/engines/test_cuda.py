@@ -342,6 +342,28 @@ def test_the_budget_holds(engine, policy: str, budget: float) -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("policy", ["random", "heuristic", "learned"])
+def test_a_bonus_moves_the_choice_of_its_own_frame(engine, policy: str) -> None:
+    """As the last frame's class map gives it: added to the scores, below 0 for some; the frame beside has none."""
+    geometry = fit((256, 384), (384, 256), 64, exact=True)
+    images = [picture(256, 384, seed) for seed in range(4)]
+    numbers = np.random.default_rng(0)
+    for image in images:
+        wanted = numbers.permutation(24).reshape(4, 6) < 6
+        bonus = np.where(wanted, 2.0, -0.5).astype(np.float32)
+        alone = engine.infer(image, geometry, Choice(policy, 1e-6, 0.25))
+        moved = engine.submit(image, geometry, Choice(policy, 1e-6, 0.25, bonus=bonus))
+        beside = engine.submit(image, geometry, Choice(policy, 1e-6, 0.25))
+        output = engine.collect(moved)
+        assert np.array_equal(output.blocks, wanted)
+        assert np.array_equal(engine.collect(beside).blocks, alone.blocks)
+        again = engine.infer(image, geometry, Choice("random", 1e-6, 0.25, bonus=bonus))
+        assert np.array_equal(output.labels, again.labels)
+    below = engine.infer(images[0], geometry, Choice(policy, 0.5, bonus=np.full((4, 6), -1.0, np.float32)))
+    assert not below.blocks.any()
+
+
+@pytest.mark.cuda
 def test_a_count_that_the_host_knows_is_the_count_that_the_gpu_gives(engine) -> None:
     geometry = fit((256, 384), (384, 256), 64, exact=True)
     for seed in range(4):
