@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Job:
         world: number of processes that share each batch.
         network: where to start from, in training mode; None starts from scratch.
         graphs: capture steps as CUDA graphs.
+        teachers: networks that are asked in the averaged one's place, in evaluation mode.
 
     Attributes:
         step: steps done.
@@ -58,6 +60,7 @@ class Job:
         world: int = 1,
         network: SwiftNet | None = None,
         graphs: bool = True,
+        teachers: Sequence[SwiftNet] = (),
     ) -> None:
         self.config, self.device, self.world = config, device, world
         self.seed = config.seed
@@ -70,6 +73,10 @@ class Job:
         self.objective = Objective(config, network, policy_net, weights).to(device)
         if device.type == "cuda":
             self.objective = self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teachers = [
+            teacher.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for teacher in teachers
+        ]
         self.module: nn.Module = self.objective
         self.averaged = copy.deepcopy(self.objective).eval().requires_grad_(False)
         self.pairs = averaged_pairs(self.averaged, self.objective)
@@ -197,7 +204,7 @@ class Job:
             teacher = None
             if needs_teacher(config, count == self.blocks):
                 with torch.no_grad():
-                    teacher = self.averaged.network(x[judged(config, len(x))])
+                    teacher = self.ask(x[judged(config, len(x))])
             terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))
         terms[0].backward()
         # Each by itself, so that the policy's gradient cannot take the network's share.
@@ -211,6 +218,20 @@ class Job:
             self.sums[-1] += 1
             broken = (self.bad < 0) & ~torch.isfinite(terms[0])
             self.bad.copy_(torch.where(broken, self.now, self.bad))
+
+    def ask(self, x: Tensor) -> Tensor:
+        """Logits with every block high, [N, 3, H, W] -> [N, K, H/4, W/4], of the averaged network.
+
+        Where there are teachers, image i is shown to the one whose turn it is, i modulo their number.
+        """
+        if not self.teachers:
+            return self.averaged.network(x)
+        turns = list(zip(range(len(x)), self.teachers, strict=False))  # no teacher gets an empty batch
+        parts = [teacher(x[i :: len(turns)]) for i, teacher in turns]
+        logits = parts[0].new_empty(len(x), *parts[0].shape[1:])
+        for (i, _), part in zip(turns, parts, strict=True):
+            logits[i :: len(turns)] = part
+        return logits
 
     def _total(self, labels: Tensor) -> Tensor | None:
         """Mean over processes of the sum of pixel weights, so that a spread batch has one loss; None in one process."""

@@ -53,7 +53,7 @@ class Objective(nn.Module):
             labels: int64 [N, H, W].
             n_high: number of high blocks in the batch; all of them runs the dense network.
             generator: for the choice of blocks.
-            teacher: [M, K, H/4, W/4], the averaged network's logits with every block high, for the images `judged`.
+            teacher: [M, K, H/4, W/4], the logits of who judges with every block high, for the images `judged`.
             total: what to divide the task loss by, where the batch is spread over processes.
         """
         config, block = self.config, self.config.block
@@ -93,13 +93,15 @@ class Objective(nn.Module):
 
 
 def needs_teacher(config: TrainConfig, whole: bool) -> bool:
-    """Whether a step asks the averaged network; `whole`: every block runs high."""
+    """Whether a step asks the averaged network or the teachers; `whole`: every block runs high."""
     gains = config.mode == "reinforce" and config.reward == "gain" and not whole
-    return config.mode != "dense" and (config.distill > 0 or gains)
+    if config.mode == "dense":
+        return bool(config.teachers)
+    return config.distill > 0 or gains
 
 
 def judged(config: TrainConfig, batch: int) -> slice:
-    """Which images of a batch the averaged network judges: evenly spread, the last one (a drawn scene) among them."""
+    """Which images of a batch are judged: evenly spread, the last one (a drawn scene) among them."""
     every = max(1, round(1 / config.judged))
     return slice((batch - 1) % every, None, every)
 

@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from segstream.errors import SegstreamError, UsageError
-from segstream.models import load_model
+from segstream.models import SwiftNet, load_model
 from segstream.models.checkpoints import load_encoder
 from segstream.training.config import TrainConfig, load_config
 from segstream.training.data import Order
@@ -45,7 +45,9 @@ def make_run(
         if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
             raise UsageError(f"the model {config.init} has another encoder or other classes than {config.name}.")
         network = model.network.train()
-    job = Job(config, len(data.classes), data.weights, data.samples.main.size, device, world.size, network, graphs)
+    teachers = [load_teacher(path, data) for path in config.teachers]
+    size = data.samples.main.size
+    job = Job(config, len(data.classes), data.weights, size, device, world.size, network, graphs, teachers)
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())
@@ -56,6 +58,14 @@ def make_run(
     folder = out / config.name
     folder.mkdir(parents=True, exist_ok=True)
     return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
+
+
+def load_teacher(path: str, data: Data) -> SwiftNet:
+    """The network of a model file, in evaluation mode, if it knows the data's classes."""
+    model = load_model(path)
+    if model.spec.classes != data.classes:
+        raise UsageError(f"the teacher {path} knows other classes than the data set: {', '.join(model.spec.classes)}.")
+    return model.network.eval()
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from segstream.datasets.camvid import CLASSES
 from segstream.errors import ModelError, UsageError
-from segstream.models import read_model
+from segstream.models import Model, ModelSpec, SwiftNet, load_model, read_model, save_model
+from segstream.models.registry import untrained_model
+from segstream.palettes import CAMVID
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
@@ -93,6 +97,41 @@ def test_command_trains_saves_a_model_and_its_results(camvid: Path, tmp_path: Pa
     assert list((tmp_path / "out/tiny/tensorboard").iterdir())
     wrong = subprocess.run([*command, "--set", "mode=fast"], cwd=ROOT, capture_output=True, text=True)
     assert wrong.returncode == 2 and "mode" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_teachers_share_a_batch_and_teach_the_dense_network(camvid: Path, tmp_path: Path) -> None:
+    plain, _ = start(config(camvid, mode="dense", name="teacher"), tmp_path)
+    files = []
+    for turn, name in enumerate(("first", "second")):
+        plain.job.network.logits.conv.bias.data[turn] = 9.0
+        spec = ModelSpec(name=name, encoder="efficientnet-lite1", classes=CLASSES, palette=tuple(CAMVID.values()))
+        files.append(str(tmp_path / f"{name}.safetensors"))
+        save_model(Model(plain.job.network, None, spec), files[-1])
+    settings = config(camvid, mode="dense", teachers=tuple(files), distill=2.0, batch=3)
+    run, data = start(settings, tmp_path)
+    x = torch.randn(3, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        asked = run.job.ask(x)
+        for i, name in enumerate((files[0], files[1], files[0])):
+            torch.testing.assert_close(asked[i], load_model(name).network(x[i : i + 1])[0], atol=1e-5, rtol=1e-5)
+        assert run.job.ask(x[:1]).shape == asked[:1].shape
+    before = [value.clone() for value in run.job.teachers[0].state_dict().values()]
+    assert train([run], data, None, print, lambda: False) and not run.error
+    assert all(map(torch.equal, before, run.job.teachers[0].state_dict().values()))
+    images, labels = run.samples.take([0, 1, 2])
+    run.job.run_step(images, labels, 0.5)
+    assert run.job.report()["distill"] > 0
+
+
+def test_teachers_of_other_classes_are_refused(camvid: Path, tmp_path: Path) -> None:
+    model = untrained_model()
+    model.spec = replace(model.spec, classes=("road", "sky"), palette=((0, 0, 0), (1, 1, 1)))
+    model.network = SwiftNet("resnet18", 2)
+    save_model(model, tmp_path / "other.safetensors")
+    with pytest.raises(UsageError, match=r"other\.safetensors.*road, sky"):
+        start(config(camvid, teachers=(str(tmp_path / "other.safetensors"),)), tmp_path)
+    with pytest.raises(UsageError, match="teachers"):
+        config(camvid, mode="dense", teachers=("a.safetensors",), distill=0.0)
 
 
 def test_ctrl_c_saves_a_checkpoint(camvid: Path, tmp_path: Path) -> None:
