@@ -51,8 +51,8 @@ class TrainConfig:
         judged: share of each batch that the averaged network judges for the reward "gain"; the policy learns from these
             images. A quarter costs a fifteenth of a step where all cost a quarter.
         distill: weight of the cross-entropy to the output at high resolution of the averaged network or the teachers;
-            0 is off. It needs every image judged.
-        teachers: model files that are asked in the averaged network's place, each about its share of every batch. They
+            0 is off. Without teachers it needs every image judged.
+        teachers: model files to distil from in the averaged network's place, each for its share of every batch. They
             teach "dense" too. Over time each image meets all of them: as if their mean taught it, for the work of one
             (Hinton et al. 2015 distil ensembles so).
         evaluations: how often the run is evaluated on val, evenly spread.
@@ -105,11 +105,10 @@ class TrainConfig:
         for key in ("scenes", "target"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
-        whole = self.judged == 1 or (self.mode == "dense" and not self.teachers)
-        check(whole or not self.distill, "distill", self.distill, "0 where judged is below 1")
+        whole = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
+        check(whole or not self.distill, "distill", self.distill, "0 where judged is below 1 and there are no teachers")
         check(0 < self.bootstrap <= 1, "bootstrap", self.bootstrap, "a share above 0, up to 1")
-        wanted = self.distill > 0 or (self.mode == "reinforce" and self.reward == "gain")
-        check(wanted or not self.teachers, "teachers", self.teachers, "none where distill is 0")
+        check(self.distill > 0 or not self.teachers, "teachers", self.teachers, "none where distill is 0")
         good = len(self.levels) > 0 and all(0 <= level <= 1 for level in self.levels)
         check(good, "levels", self.levels, "shares from 0 to 1")
 

@@ -14,7 +14,7 @@ from segstream.models import PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
-from segstream.training.objective import TERMS, Objective, judged, needs_teacher, parameter_groups
+from segstream.training.objective import TERMS, Objective, judged, needs_judge, parameter_groups
 from segstream.training.reinforce import blocks_for
 
 WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
@@ -43,7 +43,7 @@ class Job:
         world: number of processes that share each batch.
         network: where to start from, in training mode; None starts from scratch.
         graphs: capture steps as CUDA graphs.
-        teachers: networks that are asked in the averaged one's place, in evaluation mode.
+        teachers: networks to distil from, in evaluation mode; none takes the averaged one.
 
     Attributes:
         step: steps done.
@@ -201,11 +201,13 @@ class Job:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             if cuda:
                 x = x.to(torch.bfloat16, memory_format=torch.channels_last)
-            teacher = None
-            if needs_teacher(config, count == self.blocks):
-                with torch.no_grad():
-                    teacher = self.ask(x[judged(config, len(x))])
-            terms = self.module(x, labels, count, self.generator, teacher, self._total(labels))
+            judge = teacher = None
+            with torch.no_grad():
+                if needs_judge(config, count == self.blocks):
+                    judge = self.averaged.network(x[judged(config, len(x))])
+                if self.teachers:
+                    teacher = self.ask_teachers(x)
+            terms = self.module(x, labels, count, self.generator, judge, teacher, self._total(labels))
         terms[0].backward()
         # Each by itself, so that the policy's gradient cannot take the network's share.
         for module in (self.objective.network, self.objective.policy_net):
@@ -219,13 +221,8 @@ class Job:
             broken = (self.bad < 0) & ~torch.isfinite(terms[0])
             self.bad.copy_(torch.where(broken, self.now, self.bad))
 
-    def ask(self, x: Tensor) -> Tensor:
-        """Logits with every block high, [N, 3, H, W] -> [N, K, H/4, W/4], of the averaged network.
-
-        Where there are teachers, image i is shown to the one whose turn it is, i modulo their number.
-        """
-        if not self.teachers:
-            return self.averaged.network(x)
+    def ask_teachers(self, x: Tensor) -> Tensor:
+        """Logits with every block high, [N, 3, H, W] -> [N, K, H/4, W/4], of image i by teacher i modulo their number."""
         turns = list(zip(range(len(x)), self.teachers, strict=False))  # no teacher gets an empty batch
         parts = [teacher(x[i :: len(turns)]) for i, teacher in turns]
         logits = parts[0].new_empty(len(x), *parts[0].shape[1:])

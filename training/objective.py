@@ -43,6 +43,7 @@ class Objective(nn.Module):
         labels: Tensor,
         n_high: int,
         generator: torch.Generator,
+        judge: Tensor | None = None,
         teacher: Tensor | None = None,
         total: Tensor | None = None,
     ) -> Tensor:
@@ -53,7 +54,8 @@ class Objective(nn.Module):
             labels: int64 [N, H, W].
             n_high: number of high blocks in the batch; all of them runs the dense network.
             generator: for the choice of blocks.
-            teacher: [M, K, H/4, W/4], the logits of who judges with every block high, for the images `judged`.
+            judge: [M, K, H/4, W/4], the averaged network's logits with every block high, for the images `judged`.
+            teacher: [N, K, H/4, W/4], logits to distil from; None takes the judge's.
             total: what to divide the task loss by, where the batch is spread over processes.
         """
         config, block = self.config, self.config.block
@@ -75,15 +77,16 @@ class Objective(nn.Module):
         task = losses.mean_loss(loss, weight, total, config.bootstrap)
         zero = task.new_zeros(())
         distill = zero
+        teacher = judge if teacher is None else teacher
         if teacher is not None and config.distill:
             known = labels[:, 2::4, 2::4] != IGNORE
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
         if policy_logits is not None and high is not None and threshold is not None:
-            seen = judged(config, len(x)) if teacher is not None else slice(None)
+            seen = judged(config, len(x)) if judge is not None else slice(None)
             reward = losses.block_mean(loss[seen].detach(), block)
-            if config.reward == "gain" and teacher is not None:
-                best, _ = losses.pixel_loss(teacher, labels[seen], self.weights)
+            if config.reward == "gain" and judge is not None:
+                best, _ = losses.pixel_loss(judge, labels[seen], self.weights)
                 reward = reward - losses.block_mean(best, block)
             policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         elif policy_logits is not None:
@@ -92,16 +95,14 @@ class Objective(nn.Module):
         return torch.stack([task + distill + policy, task.detach(), distill.detach(), policy.detach()])
 
 
-def needs_teacher(config: TrainConfig, whole: bool) -> bool:
-    """Whether a step asks the averaged network or the teachers; `whole`: every block runs high."""
+def needs_judge(config: TrainConfig, whole: bool) -> bool:
+    """Whether a step asks the averaged network; `whole`: every block runs high."""
     gains = config.mode == "reinforce" and config.reward == "gain" and not whole
-    if config.mode == "dense":
-        return bool(config.teachers)
-    return config.distill > 0 or gains
+    return config.mode != "dense" and (gains or (config.distill > 0 and not config.teachers))
 
 
 def judged(config: TrainConfig, batch: int) -> slice:
-    """Which images of a batch are judged: evenly spread, the last one (a drawn scene) among them."""
+    """Which images of a batch the averaged network judges: evenly spread, the last one (a drawn scene) among them."""
     every = max(1, round(1 / config.judged))
     return slice((batch - 1) % every, None, every)
 

@@ -111,10 +111,10 @@ def test_teachers_share_a_batch_and_teach_the_dense_network(camvid: Path, tmp_pa
     run, data = start(settings, tmp_path)
     x = torch.randn(3, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        asked = run.job.ask(x)
+        asked = run.job.ask_teachers(x)
         for i, name in enumerate((files[0], files[1], files[0])):
             torch.testing.assert_close(asked[i], load_model(name).network(x[i : i + 1])[0], atol=1e-5, rtol=1e-5)
-        assert run.job.ask(x[:1]).shape == asked[:1].shape
+        assert run.job.ask_teachers(x[:1]).shape == asked[:1].shape
     before = [value.clone() for value in run.job.teachers[0].state_dict().values()]
     assert train([run], data, None, print, lambda: False) and not run.error
     assert all(map(torch.equal, before, run.job.teachers[0].state_dict().values()))
