@@ -43,6 +43,8 @@ class TrainConfig:
         warmup: steps over which the learning rate rises.
         ema: decay of the averaged weights, which are what is evaluated and saved.
         class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
+        prior: the logits in use hold prior * log(frequency) more than those in the loss. Weights make the rare classes
+            learned well, and too large; this takes back the second.
         bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
         levels: shares of high blocks that "mixed" draws from.
@@ -82,6 +84,7 @@ class TrainConfig:
     warmup: int = 200
     ema: float = 0.998
     class_weights: float = 0.5
+    prior: float = 0.0
     bootstrap: float = 1.0
     target: float = 0.19
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)

@@ -24,7 +24,7 @@ from segstream.models import Model, load_model
 from segstream.training import validate
 from segstream.training.data import Store
 from segstream.training.loop import device_of
-from segstream.training.losses import class_weights
+from segstream.training.losses import class_shares, class_weights
 from segstream.training.setup import whole_split
 from segstream.training.validate import Split
 
@@ -32,7 +32,7 @@ from segstream.training.validate import Split
 def evaluate_oracle(model: Model, name: str, part: str, split: Split, share: float) -> EvalReport:
     """Evaluate with the blocks of the whole split that gain most by high resolution, `share` of all."""
     block, classes = model.spec.block, model.spec.classes
-    weights = class_weights(split.labels, len(classes), 0.5).to(split.images.device)
+    weights = class_weights(class_shares(split.labels, len(classes)), 0.5).to(split.images.device)
     network = model.network.to(split.images.device).eval()
     high = validate.share_of(validate.oracle_scores(network, split, weights, block), share)
     matrix = validate.measure(network, split, high, block, len(classes))

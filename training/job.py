@@ -36,8 +36,7 @@ class Job:
 
     Args:
         config: settings.
-        classes: number of classes.
-        weights: float32 [K], weights of the classes in the loss.
+        shares: float64 [K], how much of the labelled pixels each class has.
         image_size: height and width of the images that will come.
         device: where to train.
         world: number of processes that share each batch.
@@ -53,8 +52,7 @@ class Job:
     def __init__(
         self,
         config: TrainConfig,
-        classes: int,
-        weights: Tensor,
+        shares: Tensor,
         image_size: tuple[int, int],
         device: torch.device,
         world: int = 1,
@@ -67,10 +65,10 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
-                network = SwiftNet(config.encoder, classes)
+                network = SwiftNet(config.encoder, len(shares))
                 start_residuals_at_zero(network)
             policy_net = PolicyNet() if config.mode == "reinforce" else None
-        self.objective = Objective(config, network, policy_net, weights).to(device)
+        self.objective = Objective(config, network, policy_net, shares).to(device)
         if device.type == "cuda":
             self.objective = self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teachers = [

@@ -29,17 +29,20 @@ def enlarge(logits: Tensor, factor: int = 4) -> Tensor:
     return torch.matmul(torch.matmul(down, logits), across.T)
 
 
-def pixel_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def pixel_loss(logits: Tensor, labels: Tensor, weights: Tensor, prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Weighted cross-entropy of every pixel, and the weights.
 
     Args:
         logits: [N, K, h, w], at stride 4.
         labels: int64 [N, 4h, 4w], `IGNORE` where there is none.
         weights: float32 [K].
+        prior: float32 [K], of `class_prior`: what the logits hold in use and not in the loss.
 
     Returns:
         float32 [N, 4h, 4w] twice: weight times cross-entropy, and weight; both 0 where the label is ignored.
     """
+    if prior is not None:
+        logits = logits - prior[:, None, None]
     loss = F.cross_entropy(enlarge(logits).float(), labels, weight=weights, reduction="none", ignore_index=IGNORE)
     known = labels != IGNORE
     weight = weights[torch.where(known, labels, 0)] * known
@@ -79,13 +82,26 @@ def distillation_loss(logits: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
-    """Weights of the classes, float32 [K]: frequency ** -power, with mean 1 over the labelled pixels.
+def class_shares(labels: Tensor, classes: int) -> Tensor:
+    """How much of the labelled pixels each class has, float64 [K], at least 1e-4.
 
     Args:
         labels: uint8 [M, H, W].
     """
     counts = torch.bincount(labels.reshape(-1).long(), minlength=IGNORE + 1)[:classes].double()
-    share = (counts / counts.sum()).clamp(min=1e-4)
-    weights = share**-power
-    return (weights / (weights * share).sum()).float()
+    return (counts / counts.sum()).clamp(min=1e-4)
+
+
+def class_weights(shares: Tensor, power: float) -> Tensor:
+    """Weights of the classes, float32 [K]: share ** -power, with mean 1 over the labelled pixels."""
+    weights = shares**-power
+    return (weights / (weights * shares).sum()).float()
+
+
+def class_prior(shares: Tensor, power: float) -> Tensor:
+    """What frequent classes get back of what `class_weights` took, float32 [K]: power * log(share), its mean 0.
+
+    Menon et al. (Long-tail learning via logit adjustment, 2021) move logits so.
+    """
+    prior = power * shares.log()
+    return (prior - prior.mean()).float()

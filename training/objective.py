@@ -25,17 +25,22 @@ class Objective(nn.Module):
         config: the run's settings.
         network: the segmentation network.
         policy_net: the policy network; only "reinforce" trains it.
-        weights: float32 [K], weights of the classes.
+        shares: float64 [K], of `losses.class_shares`.
+
+    Attributes:
+        weights, prior: float32 [K], of the classes.
     """
 
     weights: Tensor
+    prior: Tensor
 
-    def __init__(self, config: TrainConfig, network: SwiftNet, policy_net: PolicyNet | None, weights: Tensor) -> None:
+    def __init__(self, config: TrainConfig, network: SwiftNet, policy_net: PolicyNet | None, shares: Tensor) -> None:
         super().__init__()
         self.config = config
         self.network = network
         self.policy_net = policy_net
-        self.register_buffer("weights", weights)
+        self.register_buffer("weights", losses.class_weights(shares, config.class_weights))
+        self.register_buffer("prior", losses.class_prior(shares, config.prior), persistent=False)
 
     def forward(
         self,
@@ -73,7 +78,7 @@ class Objective(nn.Module):
             high = mixed_grid(x, block, n_high, generator)
         logits = self.network(x, None if high is None else Grid(high, block, n_high))
 
-        loss, weight = losses.pixel_loss(logits, labels, self.weights)
+        loss, weight = losses.pixel_loss(logits, labels, self.weights, self.prior)
         task = losses.mean_loss(loss, weight, total, config.bootstrap)
         zero = task.new_zeros(())
         distill = zero
@@ -86,7 +91,7 @@ class Objective(nn.Module):
             seen = judged(config, len(x)) if judge is not None else slice(None)
             reward = losses.block_mean(loss[seen].detach(), block)
             if config.reward == "gain" and judge is not None:
-                best, _ = losses.pixel_loss(judge, labels[seen], self.weights)
+                best, _ = losses.pixel_loss(judge, labels[seen], self.weights, self.prior)
                 reward = reward - losses.block_mean(best, block)
             policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         elif policy_logits is not None:

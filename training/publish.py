@@ -14,11 +14,15 @@ if __name__ == "__main__":  # a checkout: the folder of this file would hide ins
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
+import torch
 
+from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.models import Model, load_model, save_model
 from segstream.models.registry import WEIGHTS
+from segstream.training.data import Store
+from segstream.training.losses import class_prior, class_shares
 
 BUDGETS = (0.4, 0.25, 0.15)
 
@@ -46,6 +50,14 @@ def measure(model: Model, data_dir: str | None, device: str, limit: int | None) 
     add("demo, high", "high", dataset="demo")
     add(f"demo, {policies[0]}", policies[0], dataset="demo")
     return rows
+
+
+def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
+    """Add what the setting `prior` of a training adds to the logits, for a CamVid model that was trained without."""
+    store = Store(open_dataset("camvid", data_dir, "train"), torch.device("cpu"))
+    with torch.no_grad():
+        bias = model.network.get_parameter("logits.conv.bias")
+        bias += class_prior(class_shares(store.labels, len(model.spec.classes)), prior)
 
 
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
@@ -106,6 +118,7 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
 @click.option("--policy-from", default=None, help="Model whose policy network to take.")
+@click.option("--prior", default=0.0, show_default=True, help="Add a prior to the logits that the training did not.")
 @click.option("--name", default="swiftnet-rn18-camvid", show_default=True)
 @click.option("--data", "data_dir", default=None, help="Folder of CamVid.")
 @click.option("--recipe", default="See the configuration in training/configs/.", help="A paragraph for the card.")
@@ -116,6 +129,7 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
 def main(
     model: str,
     policy_from: str | None,
+    prior: float,
     name: str,
     data_dir: str | None,
     recipe: str,
@@ -131,6 +145,8 @@ def main(
         other = load_model(policy_from)
         loaded.policy_net = other.policy_net
         thresholds["learned"] = other.spec.thresholds.get("learned", 0.5)
+    if prior:
+        move_logits(loaded, data_dir, prior)
     default = policy or ("learned" if loaded.policy_net is not None else "heuristic")
     loaded.spec = replace(loaded.spec, name=name, policy=default, thresholds=thresholds, results={})
     rows = measure(loaded, data_dir, device, limit)

@@ -65,7 +65,7 @@ def finish(job: Job, config: TrainConfig, data: Data, out: Path) -> dict[str, An
     scores = {
         "random": validate.random_scores(data.val, block),
         "heuristic": validate.detail_scores(data.val, block),
-        "oracle": validate.oracle_scores(network, data.val, data.weights, block),
+        "oracle": validate.oracle_scores(network, data.val, job.objective.weights, block, job.objective.prior),
     }
     if learned is not None:
         scores["learned"] = learned

@@ -15,7 +15,7 @@ from segstream.errors import UsageError
 from segstream.palettes import CAMVID, CITYSCAPES
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Store
-from segstream.training.losses import class_weights
+from segstream.training.losses import class_shares
 from segstream.training.validate import Split
 
 SPLIT_LIMIT = 512  # images of a split that training looks at between epochs
@@ -29,7 +29,7 @@ class Data:
         samples: training samples.
         main, extra: how many of them are of the data set and how many are drawn scenes.
         classes, palette: class names and colours.
-        weights: float32 [K], class weights of the loss.
+        shares: float64 [K], how much of the labelled pixels each class has.
         train, val: splits to calibrate and to evaluate on.
         demo: frames of the demo, where drawn scenes are trained on.
     """
@@ -39,7 +39,7 @@ class Data:
     extra: int
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
-    weights: Tensor
+    shares: Tensor
     train: Split
     val: Split
     demo: Split | None
@@ -62,14 +62,13 @@ def load_data(config: TrainConfig, device: torch.device) -> Data:
         extra = Store(open_demo("train", size=size), device)
         demo = whole_split(Store(open_demo("val", size=size), device), device)
     train = whole_split(main, device)
-    weights = class_weights(train.labels, len(opened.classes), config.class_weights)
     return Data(
         samples=Joined(main, extra),
         main=len(main),
         extra=len(extra) if extra else 0,
         classes=opened.classes,
         palette=palette_for(opened.classes),
-        weights=weights.to(device),
+        shares=class_shares(train.labels, len(opened.classes)),
         train=train,
         val=val,
         demo=demo,

@@ -46,7 +46,7 @@ def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[J
     """A job on random images uint8 [N, 3, H, W] and labels uint8 [N, H, W], which come with it."""
     width, height = config.crop
     size = (height * 15 // 16, width * 15 // 16)
-    job = Job(config, 11, torch.ones(11, device=device), size, device, graphs=graphs)
+    job = Job(config, torch.full((11,), 1 / 11, device=device), size, device, graphs=graphs)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (config.batch, 3, *size), generator=generator, dtype=torch.uint8).to(device)
     labels = torch.randint(0, 11, (config.batch, *size), generator=generator, dtype=torch.uint8).to(device)

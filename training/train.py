@@ -47,7 +47,7 @@ def make_run(
         network = model.network.train()
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size
-    job = Job(config, len(data.classes), data.weights, size, device, world.size, network, graphs, teachers)
+    job = Job(config, data.shares, size, device, world.size, network, graphs, teachers)
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())
@@ -102,6 +102,9 @@ def run_training(
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         if kernels:
             use_kernels(say)
+    for key in ("dataset", "data_dir", "resize"):
+        if len({getattr(config, key) for config in configs}) > 1:
+            raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
     # Drawn scenes are cached if any run wants them.
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []

@@ -57,7 +57,7 @@ def random_scores(split: Split, block: int, seed: int = 0) -> Tensor:
     return torch.rand(len(split.images), rows, columns, generator=generator).to(split.images.device)
 
 
-def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int) -> Tensor:
+def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int, prior: Tensor | None = None) -> Tensor:
     """The oracle's scores, float32 [M, GH, GW]: each block's loss with all blocks low, less that with all high.
 
     It looks at the labels, so it is no policy to use, but tells what a perfect judge of single blocks would reach
@@ -69,7 +69,7 @@ def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int) 
             x = split.x(i, block)
             labels = pad_labels(split.labels[i : i + BATCH].long(), x)
             low = torch.zeros(len(x), x.shape[-2] // block, x.shape[-1] // block, dtype=torch.bool, device=x.device)
-            lost = [pixel_loss(network(x, grid), labels, weights)[0] for grid in (Grid(low, block), None)]
+            lost = [pixel_loss(network(x, grid), labels, weights, prior)[0] for grid in (Grid(low, block), None)]
             gains.append(block_mean(lost[0].float(), block) - block_mean(lost[1].float(), block))
     return torch.cat(gains)
 

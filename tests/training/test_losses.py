@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from segstream.datasets import IGNORE
-from segstream.training.losses import block_mean, class_weights, enlarge, mean_loss, pixel_loss
+from segstream.training.losses import (
+    block_mean,
+    class_prior,
+    class_shares,
+    class_weights,
+    enlarge,
+    mean_loss,
+    pixel_loss,
+)
 
 
 def test_enlarging_by_matrices_is_bilinear_interpolation() -> None:
@@ -31,9 +39,35 @@ def test_weighted_mean_is_torchs_cross_entropy() -> None:
 
 def test_rare_classes_weigh_more() -> None:
     labels = torch.tensor([[[0] * 9 + [1, IGNORE, IGNORE]]], dtype=torch.uint8)
-    weights = class_weights(labels, 2, 0.5)
+    shares = class_shares(labels, 2)
+    weights = class_weights(shares, 0.5)
     torch.testing.assert_close(float(weights[1] / weights[0]), 3.0, atol=1e-4, rtol=0)
     torch.testing.assert_close(float(0.9 * weights[0] + 0.1 * weights[1]), 1.0, atol=1e-5, rtol=0)
+
+
+def test_a_prior_gives_frequent_classes_back_what_weights_took() -> None:
+    """With weights w, the best logits are log(w * share); the prior of the same power makes them log(share)."""
+    shares = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    labels = (
+        torch.tensor([0] * 9 + [1])
+        .repeat(16)[: 10 * 16]
+        .view(1, 10, 16)
+        .repeat_interleave(4, 1)
+        .repeat_interleave(4, 2)
+    )
+    logits = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=100)
+    weights, prior = class_weights(shares, 0.5), class_prior(shares, 0.5)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = mean_loss(*pixel_loss(logits.view(1, 2, 1, 1).expand(1, 2, 10, 16), labels, weights, prior))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(logits.detach().softmax(0), shares.float(), atol=1e-3, rtol=0)
+    assert float(class_prior(shares, 0.0).abs().max()) == 0
 
 
 def test_bootstrap_takes_the_worst_pixels() -> None:

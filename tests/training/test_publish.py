@@ -5,20 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from segstream.models import load_model
+from segstream.training.losses import class_prior, class_shares
 from segstream.training.publish import main
 
 
 def test_writes_weights_and_card(tmp_path: Path) -> None:
-    for name in ("val", "valannot"):
-        (tmp_path / name).mkdir()
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-    Image.fromarray(image).save(tmp_path / "val/0.png")
-    Image.fromarray((image[..., 0] // 25).astype(np.uint8)).save(tmp_path / "valannot/0.png")
+    image[:100, :, 0] = 0  # the first class is frequent
+    for part in ("train", "val"):
+        for name, pixels in ((part, image), (f"{part}annot", (image[..., 0] // 25).astype(np.uint8))):
+            (tmp_path / name).mkdir()
+            Image.fromarray(pixels).save(tmp_path / name / "0.png")
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--name", "mine", "--out", str(tmp_path)]
+    options += ["--prior", "0.5"]
     done = CliRunner().invoke(main, ["untrained-rn18", "--policy-from", "untrained-rn18", *options])
     assert done.exit_code == 0, done.output
     model = load_model(tmp_path / "mine.safetensors")
@@ -26,3 +30,7 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     card = (tmp_path / "mine.md").read_text()
     assert card.startswith("# mine") and "research" in card and f"{model.spec.results['camvid_high_miou']:.3f}" in card
     assert (tmp_path / "mine.safetensors").stat().st_size < 26e6
+    moved = model.network.logits.conv.bias - load_model("untrained-rn18").network.logits.conv.bias  # type: ignore[operator]
+    labels = torch.from_numpy(image[..., 0] // 25)
+    torch.testing.assert_close(moved.detach(), class_prior(class_shares(labels, 11), 0.5), atol=2e-3, rtol=1e-2)
+    assert moved[0] > 1 and moved[0] == moved.max()

@@ -75,7 +75,7 @@ def objective(**settings: object) -> tuple[Objective, torch.Tensor, torch.Tensor
     """An objective with a tiny batch of four images of two blocks each."""
     torch.manual_seed(0)
     config = TrainConfig(mode="reinforce", encoder="efficientnet-lite1", crop=(128, 64), batch=4, **settings)  # type: ignore[arg-type]
-    made = Objective(config, SwiftNet(config.encoder, 3), PolicyNet(), torch.ones(3))
+    made = Objective(config, SwiftNet(config.encoder, 3), PolicyNet(), torch.full((3,), 1 / 3))
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(4, 3, 64, 128, generator=generator)
     return made, x, torch.randint(0, 3, (4, 64, 128), generator=generator)

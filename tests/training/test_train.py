@@ -24,7 +24,7 @@ from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
 from segstream.training.loop import Run, train
 from segstream.training.setup import Data, load_data
-from segstream.training.train import make_run
+from segstream.training.train import make_run, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -132,6 +132,17 @@ def test_teachers_of_other_classes_are_refused(camvid: Path, tmp_path: Path) -> 
         start(config(camvid, teachers=(str(tmp_path / "other.safetensors"),)), tmp_path)
     with pytest.raises(UsageError, match="teachers"):
         config(camvid, mode="dense", teachers=("a.safetensors",), distill=0.0)
+
+
+def test_trainings_side_by_side_keep_their_own_class_weights(camvid: Path, tmp_path: Path) -> None:
+    data = load_data(config(camvid), CPU)
+    even, rare = (
+        make_run(config(camvid, class_weights=power), data, CPU, tmp_path, World()).job.objective.weights
+        for power in (0.0, 0.5)
+    )
+    assert torch.equal(even, torch.ones_like(even)) and rare.std() > 0
+    with pytest.raises(UsageError, match="differ in resize"):
+        run_training([config(camvid), config(camvid, resize=(60, 30))], "cpu", tmp_path, False, None, False, False)
 
 
 def test_ctrl_c_saves_a_checkpoint(camvid: Path, tmp_path: Path) -> None:
