@@ -175,7 +175,8 @@ class CudaEngine:
     def submit(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> Pending:
         """Start a frame. At most two may be under way; the oldest is finished first where a third is started.
 
-        The image must not be changed before the frame is collected.
+        Args:
+            image: uint8 [H, W, 3]; it must not be changed before the frame is collected.
         """
         while len(self.under_way) >= SLOTS:
             self._finish(self.under_way[0])
@@ -189,7 +190,7 @@ class CudaEngine:
         return pending
 
     def _start(self, image: NDArray[np.uint8], geometry: Geometry, choice: Choice) -> Pending:
-        """Start a frame; leaves another stream of torch's current."""
+        """Start a frame, uint8 [H, W, 3]; leaves another stream of torch's current."""
         graphs = self.frame_graphs(geometry)
         slot = next(slot for slot in graphs.slots if all(slot is not pending.slot for pending in self.under_way))
         allowed = int(choice.budget * graphs.total + 1e-6)

@@ -17,6 +17,7 @@ from segstream.bench_rows import BenchRow
 from segstream.engines.base import Choice
 from segstream.engines.cuda import CudaEngine, page_locked
 from segstream.engines.cuda_graphs import FrameGraphs, capture
+from segstream.errors import UsageError
 from segstream.flops import Costs, measure
 from segstream.geometry import Geometry, fit, to_input
 from segstream.models.files import Model
@@ -51,11 +52,19 @@ def rows(
         rounds: times each row is measured.
         device: "cuda", "cuda:N" or "auto".
         progress: called with what is going on, steps done and steps in all.
+
+    Raises:
+        UsageError: if there are no kernels for the model's encoder.
     """
     wide, tall = size
     geometry = fit((tall, wide), size, block, exact=True)
     image, _ = render(0, wide, tall)
     engine = CudaEngine(model, "cuda" if device == "auto" else device)
+    if engine.plain is not None:
+        raise UsageError(
+            f"There are no CUDA kernels for the encoder {model.spec.encoder}, so there is nothing to compare on a GPU: "
+            f"bench a model with a ResNet encoder, or use --device cpu."
+        )
     costs = measure(model, block)
     total = geometry.rows * geometry.columns
     with torch.cuda.device(engine.device), torch.inference_mode():
@@ -281,37 +290,3 @@ def make_row(
     gmacs = costs.dense_gmacs(*shape) if n_high is None else costs.gmacs(*shape, n_high, policy)
     share = 1.0 if n_high is None else n_high / total
     return BenchRow(name, engine, share, ms, 1e3 / ms, gmacs, megabytes, ratio)
-
-
-def profile(
-    model: Model, size: tuple[int, int], block: int, share: float, runs: int = 20
-) -> list[tuple[str, int, float]]:
-    """Kernels of one network run by name: how many and their microseconds, the most expensive first."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as torch_profile
-
-    geometry = fit((size[1], size[0]), size, block, exact=True)
-    engine = CudaEngine(model)
-    with torch.inference_mode():
-        graphs = engine.frame_graphs(geometry)
-        runner, _ = network_runner(engine, graphs, math.ceil(share * graphs.total - 1e-6))
-        with torch_profile(activities=[ProfilerActivity.CUDA]) as recorded:
-            with torch.cuda.stream(engine.stream):
-                for _ in range(runs):
-                    runner()
-            torch.cuda.synchronize()
-    found = [
-        (event.key, event.count // runs, event.self_device_time_total / runs)
-        for event in recorded.key_averages()
-        if event.self_device_time_total
-    ]
-    engine.close()
-    return sorted(found, key=lambda item: -item[2])
-
-
-def print_profile(model: Model, size: tuple[int, int], block: int, share: float) -> None:
-    """Print `profile` as a table."""
-    found = profile(model, size, block, share)
-    print(f"{size[0]}x{size[1]}, {share:.0%} high: {sum(us for _, _, us in found):.0f} microseconds in kernels")
-    for name, count, us in found[:40]:
-        print(f"{us:9.1f} us {count:4d} x  {name[:110]}")

@@ -62,12 +62,17 @@ def one_by_one(x: Tensor, matrix: Tensor | None) -> Tensor:
 
 
 @cache
-def side_stream(device: torch.device) -> torch.cuda.Stream:
+def side_stream(device: torch.device, main: int) -> torch.cuda.Stream:
+    """A stream beside the stream whose handle is `main`: while one engine captures, another must not wait for it."""
     return torch.cuda.Stream(device)
 
 
 def aside(x: Tensor, matrix: Tensor) -> Callable[[], Tensor]:
     """Start a 1x1 layer beside what the current stream does next; the function returned waits and gives the result.
+
+    Args:
+        x: [T, q, q, Cin].
+        matrix: [Cin, Cout].
 
     The caller keeps `x` until then. The side stream first waits for the current one, so memory that either reuses is
     no longer in use.
@@ -75,7 +80,8 @@ def aside(x: Tensor, matrix: Tensor) -> Callable[[], Tensor]:
     if not x.is_cuda:
         result = one_by_one(x, matrix)
         return lambda: result
-    main, side = torch.cuda.current_stream(x.device), side_stream(x.device)
+    main = torch.cuda.current_stream(x.device)
+    side = side_stream(x.device, main.cuda_stream)
     side.wait_stream(main)
     with torch.cuda.stream(side):
         result = one_by_one(x, matrix)
