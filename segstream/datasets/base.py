@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from segstream.errors import SourceError, UsageError
 
 IGNORE = 255  # label of a pixel that counts neither in training nor in mIoU
+UNKNOWN = 254  # in a table: a value that label files of the data set do not hold
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
 
 
@@ -67,7 +68,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_labels(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Read a label file with one 8-bit index a pixel (grey or palette) and translate it by `table`, uint8 [256]."""
+    """Read a label file with one index a pixel (grey or palette) and translate it by `table`, uint8 [256].
+
+    Raises:
+        SourceError: if it cannot be read, holds colours, or a value that the table does not know.
+    """
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "I;16", "I"):
@@ -80,12 +85,27 @@ def read_labels(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"the label file {path} cannot be read ({error}): replace the file.") from error
-    return table[np.clip(values, 0, 255)]
+    wrong = (values < 0) | (values > 255)
+    labels = table[np.where(wrong, 0, values)]
+    wrong |= labels == UNKNOWN
+    if wrong.any():
+        raise SourceError(
+            f"the label file {path} holds the value {values[wrong][0]}, which means nothing in this data set; it knows "
+            f"{ranges(np.flatnonzero(table != UNKNOWN))}: take the index files of the data set."
+        )
+    return labels
 
 
-def index_table(mapping: dict[int, int]) -> NDArray[np.uint8]:
-    """A table, uint8 [256], from the value in a label file to the class index; all other values are ignored."""
-    table = np.full(256, IGNORE, dtype=np.uint8)
+def ranges(values: NDArray[np.int64]) -> str:
+    """Rising numbers as text: "0 to 11, 255"."""
+    parts = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]} to {part[-1]}" for part in parts)
+
+
+def index_table(mapping: dict[int, int], void: Iterable[int]) -> NDArray[np.uint8]:
+    """A table, uint8 [256], from the value in a label file to the class index, `IGNORE` for the values `void`."""
+    table = np.full(256, UNKNOWN, dtype=np.uint8)
+    table[list(void)] = IGNORE
     for value, index in mapping.items():
         table[value] = index
     return table

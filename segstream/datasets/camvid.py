@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segstream.datasets.base import Dataset, check_split, from_pairs, images_in, index_table
+from segstream.datasets.base import IGNORE, Dataset, check_split, from_pairs, images_in, index_table
 from segstream.errors import SourceError
 from segstream.palettes import CAMVID
 
@@ -29,5 +29,6 @@ def open_camvid(folder: Path, split: str) -> Dataset:
                     f"the image {image} has no labels: looked for {image.stem}.png in {folder / f'{part}annot'}."
                 )
             pairs.append((image, labels[image.stem]))
-    table = index_table({index: index for index in range(len(CLASSES))})  # 11 is "unlabelled"
+    unlabelled = (len(CLASSES), IGNORE)
+    table = index_table({index: index for index in range(len(CLASSES))}, unlabelled)
     return from_pairs("camvid", split, CLASSES, pairs, table)

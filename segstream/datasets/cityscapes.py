@@ -14,6 +14,8 @@ from segstream.palettes import CITYSCAPES
 CLASSES = tuple(CITYSCAPES)  # in the order of the published train ids
 # The value of each class in the *_gtFine_labelIds.png files.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+ID_COUNT = 34
+NO_ID = 255  # licence plates, whose id is -1
 LAYOUT = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
 
 
@@ -33,5 +35,5 @@ def open_cityscapes(folder: Path, split: str) -> Dataset:
             pairs.append((image, labels))
     if not pairs:
         raise SourceError(f"no images in {root}: looked for one folder a city; the layout expected is {LAYOUT}.")
-    table = index_table({value: index for index, value in enumerate(LABEL_IDS)})
+    table = index_table({value: index for index, value in enumerate(LABEL_IDS)}, (*range(ID_COUNT), NO_ID))
     return from_pairs("cityscapes", split, CLASSES, pairs, table)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segstream.datasets.base import Dataset, check_split, from_pairs, images_in, index_table
 from segstream.errors import SourceError, UsageError
 
@@ -38,8 +41,8 @@ def _places(folder: Path, part: str, version: str) -> tuple[list[Path], list[Pat
     return configs, labels
 
 
-def read_classes(config: Path) -> tuple[tuple[str, ...], dict[int, int]]:
-    """Names of the evaluated classes, and from a label's value to its class index, as the config file lists them."""
+def read_classes(config: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
+    """Names of the evaluated classes, and the table of the label files, as the config file lists them."""
     try:
         entries = json.loads(config.read_text(encoding="utf-8"))["labels"]
         evaluated = [(value, str(e["readable"])) for value, e in enumerate(entries) if e["evaluate"]]
@@ -48,7 +51,8 @@ def read_classes(config: Path) -> tuple[tuple[str, ...], dict[int, int]]:
             f"the file {config} is no config file of Mapillary Vistas (looked for a list 'labels' with 'readable' and "
             "'evaluate'): take the one that came with the data."
         ) from error
-    return tuple(name for _, name in evaluated), {value: index for index, (value, _) in enumerate(evaluated)}
+    table = index_table({value: index for index, (value, _) in enumerate(evaluated)}, range(len(entries)))
+    return tuple(name for _, name in evaluated), table
 
 
 def open_mapillary(folder: Path, split: str, version: str | None = None) -> Dataset:
@@ -61,7 +65,7 @@ def open_mapillary(folder: Path, split: str, version: str | None = None) -> Data
         both = [v for v in reversed(VERSIONS) if any(path.is_dir() for path in _places(folder, part, v)[1])]
         version = both[0] if both else VERSIONS[-1]
     configs, label_folders = _places(folder, part, version)
-    classes, mapping = read_classes(_first(configs, f"the config file of version {version}"))
+    classes, table = read_classes(_first(configs, f"the config file of version {version}"))
     labels_folder = _first(label_folders, f"the labels of version {version}")
     pairs = []
     for image in images_in(folder / part / "images", "Mapillary Vistas", LAYOUT):
@@ -69,4 +73,4 @@ def open_mapillary(folder: Path, split: str, version: str | None = None) -> Data
         if not labels.is_file():
             raise SourceError(f"the image {image} has no labels: looked for {labels}.")
         pairs.append((image, labels))
-    return from_pairs(f"mapillary-v{version}", split, classes, pairs, index_table(mapping))
+    return from_pairs(f"mapillary-v{version}", split, classes, pairs, table)

@@ -52,6 +52,22 @@ def test_cityscapes_maps_label_ids_to_the_19_classes(tmp_path: Path) -> None:
     assert data[0].labels[0, :: W // 4].tolist() == [0, 13, 18, IGNORE]
 
 
+@pytest.mark.parametrize("value", [12, 77, 254])
+def test_a_value_that_the_data_set_does_not_know_is_named(tmp_path: Path, value: int) -> None:
+    write_image(tmp_path / "val/0001.png")
+    write_labels(tmp_path / "valannot/0001.png", [0, 3, IGNORE, value])
+    with pytest.raises(SourceError, match=rf"0001\.png holds the value {value}\b.*0 to 11, 255"):
+        open_dataset("camvid", tmp_path, "val")[0]
+
+
+def test_a_value_of_more_than_8_bits_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "val/0001.png")
+    (tmp_path / "valannot").mkdir()
+    Image.fromarray(np.full((H, W), 300, np.uint16)).save(tmp_path / "valannot/0001.png")
+    with pytest.raises(SourceError, match="the value 300"):
+        open_dataset("camvid", tmp_path, "val")[0]
+
+
 def mapillary(folder: Path, config: str, labels: str, count: int) -> None:
     entries = [
         {"name": f"a--{i}", "readable": f"class {i}", "evaluate": i != 1, "color": [i, 0, 0]} for i in range(count)
