@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +118,7 @@ def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
 
 def record(
     spec: Spec | Sequence[Spec],
-    out: str | Path | None,
+    out: str | Path | None = None,
     model: Any = None,
     *,
     draw: DrawOptions | None = None,
@@ -186,7 +188,8 @@ def open_lanes(
         options: fields of `SourceOptions`.
 
     Raises:
-        SegstreamError: a source or an output that cannot be used; nothing stays open, nothing is left behind.
+        SegstreamError: a source or an output that cannot be used, or an output that is a source; nothing stays open,
+            nothing is left behind.
     """
     if out is None and save_masks is None and save_jsonl is None:
         raise UsageError("there is nothing to write; give an output video, a folder for masks or a file for JSON lines")
@@ -205,6 +208,7 @@ def open_lanes(
     specs: list[Any] = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     lanes: list[Lane] = []
     names: set[str] = set()
+    inputs = [path for one in specs for path in _files_of(one)]
     with _abandoned_on_error(lanes):
         for one in specs:
             source = open_source(one, source_options)
@@ -213,6 +217,7 @@ def open_lanes(
             targets = (out, save_masks, save_jsonl)
             if len(specs) > 1:
                 targets = _targets_of(source, targets, names)
+            _refuse_inputs(targets, inputs)
             if targets[0] is not None:
                 sinks.append(VideoSink(targets[0], source, video))
             if targets[1] is not None:
@@ -237,6 +242,39 @@ def abandon(lanes: Sequence[Lane]) -> None:
         for sink in lane.sinks:
             sink.abort()
         lane.source.close()
+
+
+def _files_of(spec: Any) -> list[Path]:
+    """Files that a source reads, as far as it reads files."""
+    if isinstance(spec, (list, tuple)):
+        return [path for one in spec for path in _files_of(one)]
+    if not isinstance(spec, (str, os.PathLike)):
+        return []
+    path = Path(spec)
+    try:
+        if path.is_dir():
+            return list(path.iterdir())
+        return [path] if path.exists() else [Path(found) for found in glob.glob(str(spec), recursive=True)]
+    except (OSError, ValueError):  # a URL, or a name that no file can have
+        return []
+
+
+def _refuse_inputs(targets: tuple[Any, ...], inputs: Sequence[Path]) -> None:
+    """Never write onto what is read, by whatever name it goes, nor masks onto the images they are made of."""
+    video, masks, lines = (None if target is None else Path(target) for target in targets)
+    for target in (video, lines):
+        if target is not None and target.exists() and any(_same(target, path) for path in inputs):
+            raise OutputError(f"{target} is a source of this recording and stays as it is; choose another name")
+    folders = {path.parent for path in inputs if path.suffix.lower() == ".png"}
+    if masks is not None and any(_same(masks, folder) for folder in folders):
+        raise OutputError(f"{masks} holds images that are read; choose another folder for the masks")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _targets_of(source: Source, targets: tuple[Any, ...], used: set[str]) -> tuple[Any, ...]:

@@ -69,7 +69,7 @@ class VideoOptions:
         if self.segment_seconds is not None and not self.segment_seconds > 0:
             raise UsageError(f"segment_seconds must be greater than 0, not {self.segment_seconds}")
         if self.keep_bytes is not None and self.segment_seconds is None:
-            raise UsageError("keep_bytes removes old segments, so it needs segment_seconds")
+            raise UsageError("keep_bytes (--keep-mb) removes old segments, so it needs segment_seconds (--segment)")
 
 
 class VideoSink(Sink):

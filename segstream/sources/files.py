@@ -119,9 +119,16 @@ class FileSource(Source):
             self.info = self._describe(first, kind, hwaccel is not None)
             if options.start > 0:
                 self.seek(options.start)
+                self._refuse_late_start()
         except BaseException:
             self.close()
             raise
+
+    def _refuse_late_start(self) -> None:
+        """A file that ends before `--start` has nothing to give, though seeking leaves its last frame."""
+        end, start = self._last_seconds, self.options.start
+        if end is not None and end < start - float(self._time_base) / 2 - 1e-6:
+            raise SourceError(f"{self._name} ends at {end:.2f} s, before --start {start:g}; give a smaller one")
 
     def _open(self, hwaccel: HWAccel | None) -> tuple[InputContainer, VideoStream]:
         container, stream = open_container(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import segstream
 from segstream.errors import OutputError, SourceError
@@ -54,3 +56,32 @@ def test_a_mistake_in_the_second_source_leaves_nothing_of_the_first(tmp_path: Pa
     summary = segstream.record([str(film), str(film)], out, model=Quick(), save_jsonl=out)
     assert sorted(path.name for path in out.iterdir()) == ["film-2.jsonl", "film-2.mp4", "film.jsonl", "film.mp4"]
     assert summary.frames == 8 and len(read_video(out / "film-2.mp4").times) == 4
+
+
+def test_a_source_is_never_written_onto(tmp_path: Path) -> None:
+    film, other = write_video(tmp_path / "film.mp4", 4), write_video(tmp_path / "other.mp4", 4)
+    before = film.read_bytes(), other.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(film)
+    (tmp_path / "hard.mp4").hardlink_to(film)
+    for out in ("film.mp4", "link.mp4", "hard.mp4"):
+        with pytest.raises(OutputError, match="is a source of this recording"):
+            segstream.record(film, tmp_path / out, model=Quick(), overwrite=True)
+    with pytest.raises(OutputError, match="is a source"):
+        segstream.record(film, save_jsonl=film, model=Quick(), overwrite=True)
+    with pytest.raises(OutputError, match="is a source"):
+        segstream.record([str(film), str(other)], tmp_path, model=Quick(), overwrite=True)
+    assert (film.read_bytes(), other.read_bytes()) == before
+    assert segstream.record(film, tmp_path / "new.mp4", model=Quick()).frames == 4
+
+
+def test_masks_are_never_written_onto_the_images_they_are_made_of(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("000000.png", "000001.png"):
+        Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(photos / name)
+    before = (photos / "000000.png").read_bytes()
+    for spec in (str(photos), str(photos / "*.png"), [photos / "000000.png"], str(photos / "000001.png")):
+        with pytest.raises(OutputError, match="holds images that are read"):
+            segstream.record(spec, save_masks=photos, model=Quick(), overwrite=True)
+    assert (photos / "000000.png").read_bytes() == before
+    assert segstream.record(str(photos), save_masks=tmp_path / "masks", model=Quick()).frames == 2

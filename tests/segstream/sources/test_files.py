@@ -176,3 +176,11 @@ def test_specs_that_mean_nothing(tmp_path: Path) -> None:
             SourceOptions(**wrong)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match="nothing matches"):
         open_source(str(tmp_path / "*.mp4"))
+
+
+def test_a_start_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "film.mp4", 10)  # 25 a second: the last frame is at 0.36 s
+    with open_source(path, SourceOptions(start=0.36)) as source:
+        assert len(list(source)) == 1
+    with pytest.raises(SourceError, match=r"film.mp4 ends at 0.36 s, before --start 0.4"):
+        open_source(path, SourceOptions(start=0.4))
