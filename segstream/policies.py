@@ -20,9 +20,6 @@ LOOKING = ("learned", "heuristic")  # policies whose scores are of the picture
 EVERY = 4  # pixels of a class map from one that is looked at for borders to the next
 
 
-STRIDE = 4  # pixels of a class map from one that is looked at for borders to the next
-
-
 def score(
     policy: str,
     x: Tensor,
