@@ -223,7 +223,7 @@ def meter(share: float, width: int = 20) -> str:
 
 
 def limit(stats: PipelineStats) -> str:
-    return f" of at most {stats.budget:.0%}" if stats.budget is not None and stats.budget < 1 else ""
+    return f", budget {stats.budget:.0%}" if stats.budget is not None and stats.budget < 1 else ""
 
 
 @contextmanager
