@@ -39,8 +39,15 @@ class BudgetController:
     Time is taken to be linear in the share of high blocks, `t = fixed + slope * share`. Frames are looked at in windows
     of half a second. The budget goes down when windows in a row were too slow, and up when windows in a row say that
     the next step would leave time to spare; between the two is room for noise and drift, and the budget rests. The
-    noise that was measured widens it. Too slow by a half is answered in 1 to 2 s, time to spare in 2 to 6 s. Budgets
-    are multiples of 1/20, so that engines that prepare for every number of high blocks meet few.
+    noise that was measured widens it.
+
+    Seconds here are those that the network works: one that waits for its source half of the time takes twice as long.
+    Too slow by a half is answered in 1 to 2 s. How soon time to spare is answered depends on how much there is. With
+    frames of 10 + 60 * share ms at 25 FPS, it is 1.2 to 1.7 s where they become 40 to 50 % shorter, 3 to 4 s for 15 to
+    30 %, 10 s for 10 %, and never where it is less than the next step takes. Each move up that has to be taken back
+    doubles what the next one asks for, up to eight times: 48 windows or more, until the load is clearly another.
+
+    Budgets are multiples of 1/20, so that engines that prepare for every number of high blocks meet few.
 
     Args:
         target_fps: frames per second to hold.
