@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PyQt6.QtWidgets import QApplication
 
     from segstream.config import Settings as Options
+    from segstream.ui.engine import Fixed
     from segstream.ui.window import Window
 
 
@@ -91,8 +92,7 @@ def make_application() -> QApplication:
 def make_window(
     settings: Settings,
     source_options: Any = None,
-    size: tuple[int, int] | None = None,
-    block: int | None = None,
+    fixed: Fixed | None = None,
     folder: Path | None = None,
 ) -> Window:
     """A window with everything behind it, not shown yet.
@@ -100,20 +100,30 @@ def make_window(
     Args:
         settings: what it starts with.
         source_options: `segstream.sources.SourceOptions` for what is opened.
-        size: width and height of the network input; None for the model's own.
-        block: side of a block; None for the model's own.
+        fixed: what the window has no control for; None for the defaults.
         folder: where settings are kept; None for the user's own folder.
     """
     from segstream.models import model_names
     from segstream.ui.bridge import Bridge
-    from segstream.ui.engine import Fixed
     from segstream.ui.player import Player
     from segstream.ui.window import Window
 
     make_application()
     bridge = Bridge()
-    player = Player(bridge, source_options, Fixed(size, block))
+    player = Player(bridge, source_options, fixed)
     return Window(ViewerState(settings), player, bridge, folder, model_names())
+
+
+def window_for(options: Options) -> Window:
+    """The window that a command line asks for, with the settings of the last time, not shown yet.
+
+    Args:
+        options: the parsed command line; see `segstream.config.Settings`.
+    """
+    from segstream.ui.engine import Fixed
+
+    fixed = Fixed(options.size, options.block, options.steady, options.borders)
+    return make_window(merged(store.load(), options), options.source_options, fixed)
 
 
 def main(options: Options) -> int:
@@ -133,7 +143,7 @@ def main(options: Options) -> int:
     if problem := display_problem():
         raise DisplayError(problem)
     application = make_application()
-    window = make_window(merged(store.load(), options), options.source_options, options.size, options.block)
+    window = window_for(options)
     window.show()
     if options.sources:
         window.open(options.sources[0])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from segstream.config import BORDERS, STEADY
 from segstream.errors import SegstreamError
 from segstream.frames import Frame, Result
 from segstream.pace import BudgetController
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What is set once, on the command line: size and block of the network input."""
+    """What is set once, on the command line, because the window has no control for it; see `segstream.Segmenter`."""
 
     size: tuple[int, int] | None = None
     block: int | None = None
+    steady: float = STEADY
+    borders: float = BORDERS
 
 
 class Left(Exception):
@@ -160,7 +163,15 @@ class Engine:
         loaded = load_model(model or DEFAULT_MODEL)
         if self._closing:
             return
-        segmenter = Segmenter(loaded, device=device, policy="high", size=self._fixed.size, block=self._fixed.block)
+        segmenter = Segmenter(
+            loaded,
+            device=device,
+            policy="high",
+            size=self._fixed.size,
+            block=self._fixed.block,
+            steady=self._fixed.steady,
+            borders=self._fixed.borders,
+        )
         thresholds = {
             name: segmenter.threshold_for(name)
             for name in POLICIES

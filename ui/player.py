@@ -68,7 +68,7 @@ class Player:
     Args:
         listener: hears of results and errors.
         options: how sources are opened.
-        fixed: size and block of the network input.
+        fixed: what is set once, on the command line; None for the defaults.
     """
 
     def __init__(self, listener: Listener, options: SourceOptions | None = None, fixed: Fixed | None = None) -> None:

@@ -57,6 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_window(qtbot: Any, home: Path) -> Iterator[Callable[..., Any]]:
     """Makes windows, and fails the test if one leaves a thread behind."""
     from segstream.ui.app import make_window as make
+    from segstream.ui.engine import Fixed
     from segstream.ui.state import Settings
 
     before = our_threads()
@@ -65,7 +66,7 @@ def make_window(qtbot: Any, home: Path) -> Iterator[Callable[..., Any]]:
     def new(source_options: Any = None, **settings: Any) -> Any:
         settings = {"model": "untrained-rn18", "device": "cpu", **settings}
         windows[:] = [window for window in windows if not window.closed]
-        window = make(Settings().changed(**settings), source_options, SIZE, None, home)
+        window = make(Settings().changed(**settings), source_options, Fixed(size=SIZE), home)
         windows.append(window)
         window.resize(1000, 640)
         window.show()

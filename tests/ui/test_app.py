@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segstream.config import Settings as Options
 from segstream.ui import app
 from segstream.ui.state import Settings
+from tests.ui.helpers import SIZE, wait_for
 
 _ROOT = Path(__file__).parents[2]
 _DISPLAY = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
@@ -50,3 +52,17 @@ def test_the_command_line_wins_over_what_is_remembered() -> None:
     settings = app.merged(remembered, Options(view="split", device="cpu", threshold=0.7))
     assert (settings.view, settings.device, settings.threshold) == ("split", "cpu", 0.7)
     assert settings.palette == "safe" and settings.loop
+
+
+def test_the_window_segments_with_what_only_the_command_line_can_say(home: Path, qtbot: Any) -> None:
+    options = Options(model="untrained-rn18", device="cpu", size=SIZE, block=64, steady=0.4, borders=0.7)
+    window = app.window_for(options)
+    try:
+        engine = window.player._engine
+        assert wait_for(lambda: engine._segmenter is not None, 20.0)
+        segmenter = engine._segmenter
+        assert (segmenter.size, segmenter.block) == (SIZE, 64)
+        assert (segmenter.steady, segmenter.borders) == (0.4, 0.7)
+    finally:
+        window.close()
+    assert window.closed_in_time

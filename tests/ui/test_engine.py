@@ -1,16 +1,27 @@
-"""What the viewer's engine passes on from the segmenter to the threads that read frames."""
+"""What the viewer's engine passes on from the segmenter to the threads that read frames, and to the segmenter."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segstream.frames import Frame
 from segstream.segmenter import Segmenter
 from segstream.ui.engine import Engine, Fixed
 from segstream.ui.state import Settings
 from tests.ui.helpers import SIZE
+
+
+def load(engine: Engine, settings: Settings) -> None:
+    """Configure an engine and wait for its network."""
+    engine.configure(settings)
+    end = time.monotonic() + 20
+    while engine.busy:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_memory_for_frames_is_the_present_networks() -> None:
@@ -22,11 +33,7 @@ def test_memory_for_frames_is_the_present_networks() -> None:
     engine = Engine(Fixed(size=SIZE), lambda network: None, failures.append)
     seat = engine.seat()
     assert seat.frame_memory(48, 64) is None  # there is no network yet
-    engine.configure(Settings(model="untrained-rn18", device="cpu"))
-    end = time.monotonic() + 20
-    while engine.busy:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    load(engine, Settings(model="untrained-rn18", device="cpu"))
     assert seat.frame_memory(48, 64) is None  # on a CPU
     assert engine._segmenter is not None and not failures
     engine._segmenter.__class__ = Offering
@@ -34,3 +41,19 @@ def test_memory_for_frames_is_the_present_networks() -> None:
     assert memory is not None and memory.shape == (48, 64, 3)
     assert engine.close()
     assert seat.frame_memory(48, 64) is None
+
+
+def test_how_frames_look_back_is_what_the_command_line_says() -> None:
+    noise = np.random.default_rng(0).integers(100, 110, (64, 128, 3), dtype=np.uint8)
+    frame = Frame(noise)  # hardly any detail: by itself no block is high
+    settings = Settings(model="untrained-rn18", device="cpu", policy="heuristic", threshold=0.3)
+    shares = []
+    for steady in (0.0, 1.0):
+        failures: list[str] = []
+        engine = Engine(Fixed(size=SIZE, steady=steady, borders=0.0), lambda network: None, failures.append)
+        load(engine, settings)
+        alone = engine.seat()(frame)
+        following = engine.seat()(frame, dataclasses.replace(alone, blocks=np.ones_like(alone.blocks)))
+        shares.append((alone.high_share, following.high_share))
+        assert engine.close() and not failures
+    assert shares == [(0.0, 0.0), (0.0, 1.0)]

@@ -11,8 +11,10 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QApplication
 
 from segstream.ui import store
+from segstream.ui.engine import Fixed
 from segstream.ui.keys import KEYS, key_of
 from segstream.ui.state import EMPTY, PAUSED, PLAYING
+from tests.ui.helpers import SIZE
 
 Maker = Callable[..., Any]
 Key = Qt.Key
@@ -186,7 +188,7 @@ def test_everything_that_was_set_is_there_the_next_time(make_window: Maker, home
         assert getattr(again, name) == value, name
     from segstream.ui.app import make_window as make
 
-    second = make(again, None, (128, 64), None, home)
+    second = make(again, None, Fixed(size=SIZE), home)
     assert (second.width(), second.height()) == (777, 555)
     second.show()
     second.close()
