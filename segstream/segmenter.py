@@ -69,11 +69,9 @@ class Segmenter:
         self.steady = steady
         self.borders = borders
         self.seed = seed
-        check_options(self.policy, threshold, budget, steady, borders)
-        if self.policy == "learned" and loaded.policy_net is None:
-            raise UsageError(f"the model {spec.name!r} has no learned policy; use heuristic, random, high or low")
         self.has_learned_policy = loaded.policy_net is not None
         self.spec: ModelSpec = spec
+        self._check(self.policy, threshold, budget, steady, borders)
         self.size = size
         self.block = spec.block if block is None else block
         if self.block not in BLOCK_SIDES:
@@ -108,6 +106,12 @@ class Segmenter:
         """The threshold in use for a policy: the user's, the model's own, or the general one."""
         return self._own_threshold(policy) if self.threshold is None else self.threshold
 
+    def _check(self, policy: str, threshold: float | None, budget: float, steady: float, borders: float) -> None:
+        """Refuse settings that cannot be used, or not with this model, before an engine meets them."""
+        check_options(policy, threshold, budget, steady, borders)
+        if policy == "learned" and not self.has_learned_policy:
+            raise UsageError(f"the model {self.spec.name!r} has no learned policy; use heuristic, random, high or low")
+
     def _own_threshold(self, policy: str) -> float:
         return self.spec.thresholds.get(policy, THRESHOLDS[policy])
 
@@ -125,16 +129,18 @@ class Segmenter:
         """
         if not isinstance(image, Frame):
             image = Frame(image=check_image(image), captured_at=time.monotonic())
-        policy, budget, steady, borders = self.policy, self.budget, self.steady, self.borders
-        check_options(policy, self.threshold, budget, steady, borders)
+        policy, threshold, budget = self.policy, self.threshold, self.budget
+        steady, borders, seed = self.steady, self.borders, self.seed
+        self._check(policy, threshold, budget, steady, borders)
         geometry = self.geometry(*image.image.shape[:2])
-        threshold = self.threshold_for(policy)
+        usual = self._own_threshold(policy)
+        if threshold is None:
+            threshold = usual
         bonus = None
         fits = previous is not None and previous.blocks.shape == (geometry.rows, geometry.columns)
         if previous is not None and fits and policy in LOOKING:
-            usual = self._own_threshold(policy)
             bonus = bonus_of(previous.blocks, previous.labels, previous.block_px, threshold, usual, steady, borders)
-        choice = Choice(policy, threshold, budget, self.seed, bonus)
+        choice = Choice(policy, threshold, budget, seed, bonus)
         output = self._engine.infer(image.image, geometry, choice)
         return self._result(image, output, policy)
 

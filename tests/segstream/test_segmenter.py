@@ -75,6 +75,37 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
         Segmenter(bare, policy="learned")
 
 
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
+def test_a_learned_policy_that_the_model_lacks_is_refused_between_frames_too(image: np.ndarray, device: str) -> None:
+    bare = dataclasses.replace(untrained_model(), policy_net=None)
+    with Segmenter(bare, device=device, policy="heuristic", size=(128, 96)) as segmenter:
+        segmenter.policy = "learned"
+        with pytest.raises(UsageError, match=f"model {bare.spec.name!r} has no learned policy; use heuristic, random"):
+            segmenter(image)
+        segmenter.policy = "high"
+        assert segmenter(image).high_share == 1
+
+
+def test_a_frame_sees_one_threshold_although_another_thread_changes_it(image: np.ndarray) -> None:
+    class Changing(Segmenter):
+        """Gives each reader of its threshold another one, as a thread in between would."""
+
+        reads = 0
+
+        @property
+        def threshold(self) -> float:
+            self.reads += 1
+            return 0.0 if self.reads == 1 else 2.0  # the second would be refused
+
+        @threshold.setter
+        def threshold(self, value: float | None) -> None:
+            self.reads = 0
+
+    with Changing("untrained-rn18", device="cpu", policy="heuristic", size=(128, 96)) as segmenter:
+        assert segmenter(image).high_share == 1
+        assert segmenter.reads == 1
+
+
 def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter(image: np.ndarray) -> None:
     with Segmenter(
         "untrained-rn18", device="cpu", policy="heuristic", size=(256, 128), block=64, steady=1.0, borders=0.0
