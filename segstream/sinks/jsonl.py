@@ -15,7 +15,8 @@ from segstream.sinks.rle import coco_rle
 
 
 class JsonlSink(Sink):
-    """Writes `{"index", "pts_seconds", "blocks", "high_share", "gmacs", "classes", "ms"}` per frame, flushed.
+    """Writes `{"index", "pts_seconds", "blocks", "block_px", "high_share", "gmacs", "classes", "ms", "dropped"}` per
+    frame, flushed.
 
     With `rle` each line also has `"rle"`: {class: COCO run-length encoding of its mask}.
     """
@@ -58,6 +59,7 @@ def as_json(result: Result, rle: bool = False) -> dict[str, Any]:
         "index": result.index,
         "pts_seconds": None if result.pts_seconds is None else round(result.pts_seconds, 6),
         "blocks": result.blocks.astype(int).tolist(),
+        "block_px": [round(side, 2) for side in result.block_px],
         "high_share": round(result.high_share, 4),
         "gmacs": round(result.gmacs, 3),
         "classes": {name: round(share, 5) for name, share in result.class_shares().items()},

@@ -79,7 +79,7 @@ def test_one_mask_and_one_line_per_frame(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(6))
     for line in lines:
-        assert set(line) >= {"index", "pts_seconds", "blocks", "high_share", "gmacs", "classes", "ms"}
+        assert set(line) >= {"index", "pts_seconds", "blocks", "block_px", "high_share", "gmacs", "classes", "ms"}
         assert sum(line["classes"].values()) == pytest.approx(1, abs=1e-3)
         assert np.array(line["blocks"]).shape == (2, 3)
         assert sum(decode_rle(rle).sum() for rle in line["rle"].values()) == 96 * 64
