@@ -107,21 +107,25 @@ def select(scores: Tensor, threshold: float = 0.5, budget: float = 1.0) -> Tenso
     return above & within.view_as(above)
 
 
-def steady_bonus(previous: NDArray[np.bool_], threshold: float, steady: float) -> NDArray[np.float32]:
+def steady_bonus(previous: NDArray[np.bool_], threshold: float, usual: float, steady: float) -> NDArray[np.float32]:
     """What to add to the scores of a video's frame, so that blocks do not flip to and fro between frames.
 
     A block that was high in the last frame stays high until its score falls below (1 - steady) * threshold, and under a
-    budget it gives way only to one that scores clearly higher.
+    budget it gives way only to one that scores clearly higher: by more than steady * threshold. At threshold 0, where
+    the budget alone decides, that is by more than steady * usual.
 
     Args:
         previous: bool [GH, GW], the last frame's grid.
         threshold: score above which a block is high.
+        usual: the model's own threshold for the policy, which is the size of its scores.
         steady: 0..1.
 
     Returns:
-        float32 [GH, GW].
+        float32 [GH, GW], nowhere below 0.
     """
-    return previous.astype(np.float32) * np.float32(steady * threshold)
+    # A share of threshold 0 would be nothing, and blocks of about the same score would change places in every frame.
+    scale = usual if threshold == 0 else threshold
+    return previous.astype(np.float32) * np.float32(steady * scale)
 
 
 def border_bonus(share: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
@@ -187,9 +191,9 @@ def bonus_of(
         borders: see `border_bonus`, whose scale is `borders * usual`.
 
     Returns:
-        float32 [GH, GW].
+        float32 [GH, GW], nowhere below 0 where the threshold is 0.
     """
-    bonus = steady_bonus(blocks, threshold, steady)
+    bonus = steady_bonus(blocks, threshold, usual, steady)
     if borders:
         rows, columns = blocks.shape
         bonus += border_bonus(border_share(labels, (rows, columns), block_px), borders * usual)

@@ -37,7 +37,8 @@ class Segmenter:
         size: width and height of the network input; None takes about as many pixels as the model was trained on.
         block: side of a block in pixels of the network input, 64, 128 and so on; None takes the model's own.
         steady: how steady the grid of a video is, 0..1: a block that was high in the `previous` frame stays high until
-            its score falls below (1 - steady) * threshold.
+            its score falls below (1 - steady) * threshold. At threshold 0, where the budget alone decides, it gives way
+            only to a block that scores higher by `steady` times the model's own threshold.
         borders: how much the borders between classes in the `previous` class map count, 0..1: a block with one standard
             deviation more of them than the mean scores higher by `borders` times the model's own threshold.
         seed: for the random policy.

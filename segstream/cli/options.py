@@ -250,7 +250,8 @@ steady_option = option(
     default=STEADY,
     group="Model",
     show_default=True,
-    help="How far below the threshold a block's score must fall before it runs low again, as a share of it.",
+    help="How far below the threshold a block's score must fall before it runs low again, as a share of it; at "
+    "--threshold 0, by how much another block must score higher, as a share of the model's own threshold.",
 )
 borders_option = option(
     "--borders",

@@ -111,14 +111,16 @@ def test_the_heuristic_is_what_its_formula_says() -> None:
     assert torch.allclose(score("heuristic", x, 64), 1 - torch.exp(-lost), atol=1e-5)
 
 
-def steady_grids(scores: list[list[float]], steady: float, budget: float = 1.0) -> list[list[bool]]:
-    """Grids of a video of one row of blocks, threshold 0.5."""
+def steady_grids(
+    scores: list[list[float]], steady: float, budget: float = 1.0, threshold: float = 0.5
+) -> list[list[bool]]:
+    """Grids of a video of one row of blocks; the model's own threshold is 0.5."""
     grids: list[np.ndarray] = []
     for row in scores:
         given = torch.tensor([[row]])
         if grids:
-            given = given + torch.from_numpy(steady_bonus(grids[-1], 0.5, steady))
-        grids.append(select(given, 0.5, budget)[0].numpy())
+            given = given + torch.from_numpy(steady_bonus(grids[-1], threshold, 0.5, steady))
+        grids.append(select(given, threshold, budget)[0].numpy())
     return [grid[0].tolist() for grid in grids]
 
 
@@ -132,6 +134,26 @@ def test_under_a_budget_a_block_gives_way_only_to_one_that_is_clearly_higher() -
     scores = [[0.7, 0.6], [0.7, 0.75], [0.7, 0.9]]
     assert steady_grids(scores, 0.0, 0.5) == [[True, False], [False, True], [False, True]]
     assert steady_grids(scores, 0.3, 0.5) == [[True, False], [True, False], [False, True]]
+
+
+def test_at_threshold_0_steadiness_is_a_share_of_the_models_own_threshold() -> None:
+    scores = [[0.2, 0.1], [0.2, 0.3], [0.2, 0.4]]  # it takes 0.3 * 0.5 more to be clearly higher
+    assert steady_grids(scores, 0.0, 0.5, threshold=0.0) == [[True, False], [False, True], [False, True]]
+    assert steady_grids(scores, 0.3, 0.5, threshold=0.0) == [[True, False], [True, False], [False, True]]
+    high = np.array([[True, False, True]])
+    np.testing.assert_allclose(steady_bonus(high, 0.0, 0.5, 0.3), [[0.15, 0, 0.15]])
+    np.testing.assert_allclose(steady_bonus(high, 0.2, 0.5, 0.3), [[0.06, 0, 0.06]])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_at_threshold_0_no_block_scores_lower_for_the_frame_before(
+    seed: int, usual: float, steady: float, borders: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    high = rng.random((2, 3)) < 0.5
+    labels = rng.integers(0, 2, (64, 96), dtype=np.uint8) * (rng.random() < 0.8)
+    assert bonus_of(high, labels, (32, 32), 0.0, usual, steady, borders).min() >= 0
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.floats(0.2, 1.0))

@@ -125,6 +125,19 @@ def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter
 
 
 @pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
+def test_under_a_budget_alone_a_high_block_stays_high(image: np.ndarray, device: str) -> None:
+    with Segmenter(
+        "untrained-rn18", device=device, policy="heuristic", size=(256, 128), block=64, threshold=0.0, budget=0.2
+    ) as segmenter:
+        segmenter.steady, segmenter.borders = 1.0, 0.0
+        last = segmenter(image)
+        for row, column in ((0, 0), (1, 1)):  # noise: all blocks score about the same
+            blocks = np.zeros_like(last.blocks)
+            blocks[row, column] = True
+            assert np.array_equal(segmenter(image, dataclasses.replace(last, blocks=blocks)).blocks, blocks)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
 def test_blocks_follow_the_borders_of_the_last_class_map(image: np.ndarray, device: str) -> None:
     with Segmenter(
         "untrained-rn18", device=device, policy="heuristic", size=(256, 128), block=64, threshold=0.0, budget=0.2
