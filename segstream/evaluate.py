@@ -16,12 +16,12 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from segstream import flops
 from segstream.blocks import Grid
 from segstream.config import BORDERS, STEADY
-from segstream.datasets import IGNORE, Dataset, open_dataset
+from segstream.datasets import IGNORE, Dataset, Sample, open_dataset
 from segstream.engines.torch_engine import to_labels
 from segstream.errors import EngineError, UsageError
 from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model
-from segstream.policies import LOOKING, POLICIES, THRESHOLDS, bonus_of, check_options, score, select
+from segstream.policies import POLICIES, LastFrame, bonus_of, check_options, own_threshold, score, select
 
 DENSE = "dense"  # not a policy: the network without blocks
 
@@ -96,61 +96,127 @@ def evaluate(
     """
     loaded = model if isinstance(model, Model) else load_model(model)
     data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, data_dir, split)
-    spec = loaded.spec
-    check_classes(spec.classes, data)
-    chosen = policy or spec.policy
-    if chosen != DENSE:
-        check_options(chosen, threshold, 1.0 if budget is None else budget)
-    usual = spec.thresholds.get(chosen, THRESHOLDS.get(chosen, 0.5))
-    if threshold is None:
-        threshold = usual
-    side = block or spec.block
-    place = torch.device(pick_device(device))
-    network = loaded.network.to(place).eval()
-    policy_net = None if loaded.policy_net is None else loaded.policy_net.to(place).eval()
-    costs = flops.measure(loaded, side)
-
-    matrix = torch.zeros(len(spec.classes), len(spec.classes), dtype=torch.int64)
-    gmacs = dense_gmacs = high = 0.0
+    check_classes(loaded.spec.classes, data)
+    runner = _runner(loaded, policy, threshold, budget, size, device, block)
+    sums = _Sums(loaded, runner.block)
     indices = spread(len(data), limit)
-    before: tuple[Grid, NDArray[np.uint8]] | None = None
+    last: LastFrame | None = None
     for done, index in enumerate(indices, 1):
         sample = data[index]
-        geometry = fit(sample.labels.shape, size or spec.size, side, exact=size is not None)
-        x = to_input(sample.image, geometry, spec.mean, spec.std).to(place)
-        with torch.inference_mode():
-            if chosen == DENSE:
-                grid, n_high = None, geometry.rows * geometry.columns
-            else:
-                scores = score(chosen, x, side, policy_net)
-                if before is not None and before[0].shape == scores.shape:
-                    last, mapped = before[0].high[0].cpu().numpy(), before[1]
-                    bonus = bonus_of(last, mapped, geometry.block_px, threshold, usual, STEADY, BORDERS)
-                    scores = scores + torch.from_numpy(bonus).to(place)
-                grid = Grid(select(scores, threshold, 1.0 if budget is None else budget), side)
-                n_high = grid.n_high
-            labels = to_labels(network(x, grid), geometry)
-        if video and grid is not None and chosen in LOOKING:
-            before = grid, labels
-        matrix += confusion(torch.from_numpy(labels), torch.from_numpy(sample.labels), len(spec.classes))
-        gmacs += costs.gmacs(geometry.rows, geometry.columns, n_high, chosen)
-        dense_gmacs += costs.dense_gmacs(geometry.rows, geometry.columns)
-        high += n_high / (geometry.rows * geometry.columns)
+        output = runner.segment(sample, last)
+        sums.add(output, sample.labels, runner.policy)
+        last = output if video else None
         if progress is not None:
             progress(done, len(indices))
-    count = len(indices)
-    return report(
-        matrix,
-        spec.classes,
-        model=spec.name,
-        dataset=data.name,
-        split=data.split,
-        images=count,
-        policy=chosen,
-        gmacs=gmacs / count,
-        dense_gmacs=dense_gmacs / count,
-        high_share=high / count,
-    )
+    return sums.report(dataset=data.name, split=data.split, policy=runner.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """How every image of an evaluation is segmented; see `evaluate`.
+
+    Attributes:
+        model: the model, on `device`.
+        policy: one of `segstream.policies.POLICIES`, or "dense".
+        threshold: score above which a block is high.
+        budget: largest share of an image's blocks that may be high.
+        size: width and height of the network input; None takes the model's.
+        device: where the network runs.
+        block: side of a block in pixels.
+    """
+
+    model: Model
+    policy: str
+    threshold: float
+    budget: float
+    size: tuple[int, int] | None
+    device: torch.device
+    block: int
+
+    @torch.inference_mode()
+    def segment(self, sample: Sample, last: LastFrame | None) -> LastFrame:
+        """Segment one image, which looks back at the one before it in a video, or at nothing.
+
+        Returns:
+            its grid (all high for the dense network) and class map, for the next image to look back at.
+        """
+        spec = self.model.spec
+        geometry = fit(sample.labels.shape, self.size or spec.size, self.block, exact=self.size is not None)
+        x = to_input(sample.image, geometry, spec.mean, spec.std).to(self.device)
+        shape = (geometry.rows, geometry.columns)
+        if self.policy == DENSE:
+            grid, high = None, np.ones(shape, dtype=np.bool_)
+        else:
+            scores = score(self.policy, x, self.block, self.model.policy_net)
+            usual = own_threshold(spec, self.policy)
+            bonus = bonus_of(self.policy, shape, last, self.threshold, usual, STEADY, BORDERS)
+            if bonus is not None:
+                scores = scores + torch.from_numpy(bonus).to(self.device)
+            grid = Grid(select(scores, self.threshold, self.budget), self.block)
+            high = grid.high[0].cpu().numpy()
+        return LastFrame(high, to_labels(self.model.network(x, grid), geometry), geometry.block_px)
+
+
+def _runner(
+    model: Model,
+    policy: str | None,
+    threshold: float | None,
+    budget: float | None,
+    size: tuple[int, int] | None,
+    device: str,
+    block: int | None,
+) -> _Runner:
+    """Check the options of `evaluate`, take the model's own for those left out, and put the model on its device."""
+    spec = model.spec
+    policy = policy or spec.policy
+    budget = 1.0 if budget is None else budget
+    if policy != DENSE:
+        check_options(policy, threshold, budget)
+    if threshold is None:
+        threshold = 0.0 if policy == DENSE else own_threshold(spec, policy)
+    place = torch.device(pick_device(device))
+    network = model.network.to(place).eval()
+    policy_net = None if model.policy_net is None else model.policy_net.to(place).eval()
+    return _Runner(Model(network, policy_net, spec), policy, threshold, budget, size, place, block or spec.block)
+
+
+class _Sums:
+    """What the images of an evaluation add up to.
+
+    Args:
+        model: the model they are segmented with.
+        block: side of a block in pixels.
+    """
+
+    def __init__(self, model: Model, block: int) -> None:
+        self.spec = model.spec
+        self.costs = flops.measure(model, block)
+        self.matrix = torch.zeros(len(self.spec.classes), len(self.spec.classes), dtype=torch.int64)
+        self.images = 0
+        self.gmacs = self.dense_gmacs = self.high = 0.0
+
+    def add(self, output: LastFrame, labels: NDArray[np.uint8], policy: str) -> None:
+        """Add an image that was segmented by `policy`, whose true classes are `labels`, uint8 [H, W]."""
+        rows, columns = output.blocks.shape
+        n_high = int(output.blocks.sum())
+        self.images += 1
+        self.matrix += confusion(torch.from_numpy(output.labels), torch.from_numpy(labels), len(self.spec.classes))
+        self.gmacs += self.costs.gmacs(rows, columns, n_high, policy)
+        self.dense_gmacs += self.costs.dense_gmacs(rows, columns)
+        self.high += n_high / (rows * columns)
+
+    def report(self, **facts: Any) -> EvalReport:
+        """The figures, with the facts that are not figures."""
+        return report(
+            self.matrix,
+            self.spec.classes,
+            model=self.spec.name,
+            images=self.images,
+            gmacs=self.gmacs / self.images,
+            dense_gmacs=self.dense_gmacs / self.images,
+            high_share=self.high / self.images,
+            **facts,
+        )
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

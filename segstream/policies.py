@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +13,32 @@ from torch import Tensor
 
 from segstream.errors import UsageError
 from segstream.models.policy_net import PolicyNet
+from segstream.models.spec import ModelSpec
 
 POLICIES = ("learned", "heuristic", "random", "high", "low")
 # A block is high above this score where neither the user nor the model says otherwise.
 THRESHOLDS = {"learned": 0.5, "heuristic": 0.12, "random": 0.5, "high": 0.5, "low": 0.5}
 LOOKING = ("learned", "heuristic")  # policies whose scores are of the picture
 EVERY = 4  # pixels of a class map from one that is looked at for borders to the next
+
+
+class LastFrame(NamedTuple):
+    """What is known of the frame before in a video, for the next one's grid to look back at.
+
+    Attributes:
+        blocks: bool [GH, GW], its grid.
+        labels: uint8 [H, W], its class map.
+        block_px: height and width of a block in pixels of that frame.
+    """
+
+    blocks: NDArray[np.bool_]
+    labels: NDArray[np.uint8]
+    block_px: tuple[float, float]
+
+
+def own_threshold(spec: ModelSpec, policy: str) -> float:
+    """The model's own threshold for one of `POLICIES`, or the general one where the model names none."""
+    return spec.thresholds.get(policy, THRESHOLDS[policy])
 
 
 def score(
@@ -171,32 +192,34 @@ def border_share(
 
 
 def bonus_of(
-    blocks: NDArray[np.bool_],
-    labels: NDArray[np.uint8],
-    block_px: tuple[float, float],
+    policy: str,
+    shape: tuple[int, int],
+    last: LastFrame | None,
     threshold: float,
     usual: float,
     steady: float,
     borders: float,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32] | None:
     """What the frame before adds to the scores of a frame of the same video.
 
     Args:
-        blocks: bool [GH, GW], the grid of the frame before.
-        labels: uint8 [H, W], its class map.
-        block_px: height and width of a block in pixels of the frame.
+        policy: the policy whose scores they are.
+        shape: rows and columns of this frame's grid.
+        last: the frame before, or None for the first.
         threshold: score above which a block is high.
         usual: the model's own threshold for the policy, which is the size of its scores.
         steady: see `steady_bonus`.
         borders: see `border_bonus`, whose scale is `borders * usual`.
 
     Returns:
-        float32 [GH, GW], nowhere below 0 where the threshold is 0.
+        float32 [GH, GW], nowhere below 0 where the threshold is 0. None where nothing is added: for the first frame,
+        after a change of resolution that gives the grid another size, and for policies that do not look at the picture.
     """
-    bonus = steady_bonus(blocks, threshold, usual, steady)
+    if last is None or last.blocks.shape != shape or policy not in LOOKING:
+        return None
+    bonus = steady_bonus(last.blocks, threshold, usual, steady)
     if borders:
-        rows, columns = blocks.shape
-        bonus += border_bonus(border_share(labels, (rows, columns), block_px), borders * usual)
+        bonus += border_bonus(border_share(last.labels, shape, last.block_px), borders * usual)
         if threshold == 0:  # the budget alone decides: no score may fall to 0
             bonus -= bonus.min()
     return bonus

@@ -19,7 +19,7 @@ from segstream.flops import measure
 from segstream.frames import Frame, Result
 from segstream.geometry import Geometry, check_image, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
-from segstream.policies import LOOKING, THRESHOLDS, bonus_of, check_options
+from segstream.policies import LastFrame, bonus_of, check_options, own_threshold
 
 
 class Segmenter:
@@ -105,16 +105,13 @@ class Segmenter:
 
     def threshold_for(self, policy: str) -> float:
         """The threshold in use for a policy: the user's, the model's own, or the general one."""
-        return self._own_threshold(policy) if self.threshold is None else self.threshold
+        return own_threshold(self.spec, policy) if self.threshold is None else self.threshold
 
     def _check(self, policy: str, threshold: float | None, budget: float, steady: float, borders: float) -> None:
         """Refuse settings that cannot be used, or not with this model, before an engine meets them."""
         check_options(policy, threshold, budget, steady, borders)
         if policy == "learned" and not self.has_learned_policy:
             raise UsageError(f"the model {self.spec.name!r} has no learned policy; use heuristic, random, high or low")
-
-    def _own_threshold(self, policy: str) -> float:
-        return self.spec.thresholds.get(policy, THRESHOLDS[policy])
 
     def __call__(self, image: NDArray[np.uint8] | Frame, previous: Result | None = None) -> Result:
         """Segment one image.
@@ -134,13 +131,11 @@ class Segmenter:
         steady, borders, seed = self.steady, self.borders, self.seed
         self._check(policy, threshold, budget, steady, borders)
         geometry = self.geometry(*image.image.shape[:2])
-        usual = self._own_threshold(policy)
+        usual = own_threshold(self.spec, policy)
         if threshold is None:
             threshold = usual
-        bonus = None
-        fits = previous is not None and previous.blocks.shape == (geometry.rows, geometry.columns)
-        if previous is not None and fits and policy in LOOKING:
-            bonus = bonus_of(previous.blocks, previous.labels, previous.block_px, threshold, usual, steady, borders)
+        last = None if previous is None else LastFrame(previous.blocks, previous.labels, previous.block_px)
+        bonus = bonus_of(policy, (geometry.rows, geometry.columns), last, threshold, usual, steady, borders)
         choice = Choice(policy, threshold, budget, seed, bonus)
         output = self._engine.infer(image.image, geometry, choice)
         return self._result(image, output, policy)

@@ -12,6 +12,7 @@ from segstream.errors import UsageError
 from segstream.models import PolicyNet
 from segstream.policies import (
     POLICIES,
+    LastFrame,
     bonus_of,
     border_bonus,
     border_share,
@@ -153,7 +154,8 @@ def test_at_threshold_0_no_block_scores_lower_for_the_frame_before(
     rng = np.random.default_rng(seed)
     high = rng.random((2, 3)) < 0.5
     labels = rng.integers(0, 2, (64, 96), dtype=np.uint8) * (rng.random() < 0.8)
-    assert bonus_of(high, labels, (32, 32), 0.0, usual, steady, borders).min() >= 0
+    bonus = bonus_of("learned", (2, 3), LastFrame(high, labels, (32, 32)), 0.0, usual, steady, borders)
+    assert bonus is not None and bonus.min() >= 0
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.floats(0.2, 1.0))
@@ -184,6 +186,16 @@ def test_blocks_with_borders_gain_and_the_mean_stays() -> None:
     labels = np.zeros((64, 96), dtype=np.uint8)
     labels[:32, 40:56] = 1
     high = np.zeros((2, 3), dtype=bool)
-    looked = bonus_of(high, labels, (32, 32), 0.5, 0.5, 0.15, 0.3)
-    assert looked.argmax() == 1 and looked.min() < 0
-    assert bonus_of(high, labels, (32, 32), 0.0, 0.5, 0.15, 0.3).min() == 0  # a budget must be used up all the same
+    last = LastFrame(high, labels, (32, 32))
+    looked = bonus_of("heuristic", (2, 3), last, 0.5, 0.5, 0.15, 0.3)
+    assert looked is not None and looked.argmax() == 1 and looked.min() < 0
+    looked = bonus_of("heuristic", (2, 3), last, 0.0, 0.5, 0.15, 0.3)
+    assert looked is not None and looked.min() == 0  # a budget must be used up all the same
+
+
+def test_nothing_is_added_where_there_is_nothing_to_look_back_at() -> None:
+    last = LastFrame(np.ones((2, 3), dtype=bool), np.zeros((64, 96), dtype=np.uint8), (32, 32))
+    assert bonus_of("learned", (2, 3), last, 0.5, 0.5, 0.15, 0.3) is not None
+    assert bonus_of("learned", (2, 3), None, 0.5, 0.5, 0.15, 0.3) is None
+    assert bonus_of("learned", (3, 3), last, 0.5, 0.5, 0.15, 0.3) is None
+    assert bonus_of("random", (2, 3), last, 0.5, 0.5, 0.15, 0.3) is None
