@@ -21,7 +21,7 @@ from segstream.engines.torch_engine import to_labels
 from segstream.errors import EngineError, UsageError
 from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model
-from segstream.policies import POLICIES, LastFrame, bonus_of, check_options, own_threshold, score, select
+from segstream.policies import LOOKING, POLICIES, LastFrame, bonus_of, check_options, own_threshold, score, select
 
 DENSE = "dense"  # not a policy: the network without blocks
 
@@ -85,21 +85,24 @@ def evaluate(
         size: width and height of the network input; None takes the model's.
         device: "auto", "cpu", "cuda" or "cuda:N".
         block: side of a block in pixels; None takes the model's.
-        limit: evaluate only so many images, spread over the split.
+        limit: evaluate only so many images, spread over the split; with `video` its first ones.
         video: the images follow one another as in a video, and the grid of each looks back at the one before, as in
             `segstream run`. By default every image stands by itself.
         progress: called with the number of images done and to do.
 
     Raises:
-        UsageError: an option that does not exist or a data set with other classes than the model's.
+        UsageError: an option that does not exist, `video` with a policy that does not look at the picture, or a data
+            set with other classes than the model's.
         SourceError: a data set that cannot be read.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
     data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, data_dir, split)
     check_classes(loaded.spec.classes, data)
     runner = _runner(loaded, policy, threshold, budget, size, device, block)
+    if video:
+        check_video(runner.policy)
     sums = _Sums(loaded, runner.block)
-    indices = spread(len(data), limit)
+    indices = chosen(len(data), limit, video)
     last: LastFrame | None = None
     for done, index in enumerate(indices, 1):
         sample = data[index]
@@ -258,12 +261,23 @@ def check_classes(classes: tuple[str, ...], data: Dataset) -> None:
         )
 
 
-def spread(count: int, limit: int | None) -> list[int]:
-    """Positions of at most `limit` of `count` images, evenly spread."""
+def check_video(policy: str) -> None:
+    """Refuse to look back with a policy to which it makes no difference."""
+    if policy not in LOOKING:
+        raise UsageError(
+            f"the policy {policy!r} does not look at the picture, so no image can look back at the one before; leave "
+            f"--video out, or use --policy {' or '.join(LOOKING)}"
+        )
+
+
+def chosen(count: int, limit: int | None, in_a_row: bool) -> list[int]:
+    """Positions of at most `limit` of `count` images: the first ones if they must be in a row, else spread."""
     if limit is None or limit >= count:
         return list(range(count))
     if limit < 1:
         raise UsageError(f"at least one image must be evaluated, not {limit}.")
+    if in_a_row:
+        return list(range(limit))
     return [i * count // limit for i in range(limit)]
 
 

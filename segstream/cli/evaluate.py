@@ -47,8 +47,13 @@ Examples:
 )
 @option("--data", metavar="DIR", group="Data", help="The dataset's folder, laid out as it is distributed.")
 @option("--split", metavar="NAME", default="val", show_default=True, group="Data", help="Its split.")
-@option("--limit", type=COUNT, group="Data", help="Only N images, spread over the split.")
-@option("--video", is_flag=True, group="Data", help="The images follow one another: each looks back, as in run.")
+@option("--limit", type=COUNT, group="Data", help="Only N images, spread over the split; its first N with --video.")
+@option(
+    "--video",
+    is_flag=True,
+    group="Data",
+    help="The images follow one another: each looks back, as in run. For the policies learned and heuristic.",
+)
 @model_option
 @option(
     "--policy",

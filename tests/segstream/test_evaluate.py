@@ -23,13 +23,13 @@ def test_figures_match_counting_by_hand() -> None:
     assert mean_iou(matrix) == 0.5
 
 
-def small(classes: tuple[str, ...] = CLASSES) -> Dataset:
+def small(classes: tuple[str, ...] = CLASSES, count: int = 2) -> Dataset:
     rng = np.random.default_rng(0)
     pairs = [
         (rng.integers(0, 256, (64, 128, 3), dtype=np.uint8), rng.integers(0, len(classes), (64, 128), dtype=np.uint8))
-        for _ in range(2)
+        for _ in range(count)
     ]
-    return Dataset("small", "val", classes, ("a", "b"), lambda i: pairs[i])
+    return Dataset("small", "val", classes, tuple(f"image {i}" for i in range(count)), lambda i: pairs[i])
 
 
 def test_reports_cost_share_and_progress() -> None:
@@ -59,6 +59,22 @@ def test_a_video_is_what_a_segmenter_makes_of_its_frames() -> None:
         matrix += confusion(torch.from_numpy(last.labels), torch.from_numpy(data[i].labels), len(CLASSES))
     assert found.miou == pytest.approx(mean_iou(matrix), abs=1e-4) and found.high_share == 0.25
     assert by_itself.miou != found.miou
+
+
+def test_a_limit_spreads_images_but_takes_the_first_of_a_video() -> None:
+    read: list[int] = []
+    data = small(count=6)
+    watched = Dataset(data.name, data.split, data.classes, data.names, lambda i: read.append(i) or data.read(i))
+    options = {"size": (128, 64), "device": "cpu", "policy": "heuristic", "limit": 3}
+    assert evaluate("untrained-rn18", watched, **options).images == 3
+    assert evaluate("untrained-rn18", watched, video=True, **options).images == 3
+    assert read == [0, 2, 4, 0, 1, 2]
+
+
+@pytest.mark.parametrize("policy", ["random", "high", "low", "dense"])
+def test_refuses_to_look_back_with_a_policy_that_does_not_look(policy: str) -> None:
+    with pytest.raises(UsageError, match=f"{policy}.*does not look at the picture.*--policy learned or heuristic"):
+        evaluate("untrained-rn18", small(), size=(128, 64), device="cpu", policy=policy, video=True)
 
 
 def test_refuses_other_classes() -> None:

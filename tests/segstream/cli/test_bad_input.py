@@ -163,6 +163,7 @@ def test_options_that_mean_nothing(segstream: Callable, tmp_path: Path, options:
         ["eval"],
         ["eval", "--dataset", "imagenet"],
         ["eval", "--dataset", "demo", "--split", "nowhere", *UNTRAINED],
+        ["eval", "--dataset", "demo", "--video", "--policy", "random", *UNTRAINED],
         ["bench", "--shares", "1,2"],
         ["models", "import", "a.pth"],
         ["models", "import", "a.pth", "-o", "out.pth", "--encoder", "resnet18"],
