@@ -44,7 +44,7 @@ class TrainConfig:
         ema: decay of the averaged weights, which are what is evaluated and saved.
         class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
         prior: the logits in use hold prior * log(frequency) more than those in the loss. Weights make the rare classes
-            learned well, and too large; this takes back the second.
+            learned well, and too large; this takes back the second. At `class_weights` it takes back all of it.
         bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
         levels: shares of high blocks that "mixed" draws from.
@@ -99,17 +99,21 @@ class TrainConfig:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
         check(self.block in BLOCK_SIDES, "block", self.block, f"one of {', '.join(map(str, BLOCK_SIDES))}")
-        whole = all(side > 0 and side % self.block == 0 for side in self.crop)
-        check(whole, "crop", self.crop, f"width and height in whole blocks of {self.block}")
+        in_blocks = all(side > 0 and side % self.block == 0 for side in self.crop)
+        check(in_blocks, "crop", self.crop, f"width and height in whole blocks of {self.block}")
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
         check(self.aspect >= 1, "aspect", self.aspect, "1 or more")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
+        check(self.warmup >= 1, "warmup", self.warmup, "at least 1 step")
+        check(self.class_weights >= 0, "class_weights", self.class_weights, "0 or more")
+        most = f"from 0 to the setting class_weights, {self.class_weights}: it takes back what the weights took"
+        check(0 <= self.prior <= self.class_weights, "prior", self.prior, most)
         for key in ("scenes", "target"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
-        whole = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
-        check(whole or not self.distill, "distill", self.distill, "0 where judged is below 1 and there are no teachers")
+        every_image = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
+        check(every_image or not self.distill, "distill", self.distill, "0 where judged is below 1 and there are no teachers")
         check(0 < self.bootstrap <= 1, "bootstrap", self.bootstrap, "a share above 0, up to 1")
         check(self.distill > 0 or not self.teachers, "teachers", self.teachers, "none where distill is 0")
         good = len(self.levels) > 0 and all(0 <= level <= 1 for level in self.levels)
@@ -135,10 +139,11 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
         default = known[key].default
         if isinstance(value, list):
             value = tuple(value)
-        if isinstance(default, float) and isinstance(value, int):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)  # Python counts True as an int
+        if isinstance(default, float) and is_number:
             value = float(value)
-        number = isinstance(default, int | float) and not isinstance(value, int | float)
-        if number or (isinstance(default, tuple) and not isinstance(value, tuple)):
+        no_number = isinstance(default, int | float) and not is_number
+        if no_number or (isinstance(default, tuple) and not isinstance(value, tuple)):
             raise UsageError(f"{where}: the setting {key} cannot be {value!r}: expected something like {default!r}.")
         kept[key] = value
     return TrainConfig(**kept)

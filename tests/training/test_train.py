@@ -183,3 +183,17 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"batch": "many"}, "x.yaml")
     with pytest.raises(UsageError, match="crop"):
         from_dict({"crop": [100, 64]}, "x.yaml")
+    with pytest.raises(UsageError, match=r"warmup cannot be 0: expected at least 1"):
+        from_dict({"warmup": 0}, "x.yaml")
+    assert from_dict({"warmup": 1, "class_weights": 1, "prior": 1}, "x.yaml").prior == 1.0
+    for setting in ("prior", "warmup"):
+        with pytest.raises(UsageError, match=f"{setting} cannot be True: expected something like"):
+            from_dict({setting: True}, "x.yaml")
+    with pytest.raises(UsageError, match=r"class_weights cannot be -0\.5: expected 0 or more"):
+        from_dict({"class_weights": -0.5}, "x.yaml")
+
+
+@pytest.mark.parametrize("prior", [-0.1, 0.6, float("nan")])
+def test_a_prior_takes_back_no_more_than_the_weights_took(prior: float) -> None:
+    with pytest.raises(UsageError, match=r"prior cannot be .*: expected from 0 to the setting class_weights, 0\.5"):
+        from_dict({"prior": prior}, "x.yaml")
