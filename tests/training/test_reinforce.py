@@ -86,8 +86,8 @@ def test_only_judged_images_teach_the_policy() -> None:
     assert judged(made.config, 4) == slice(3, None, 4)  # the last one, where drawn scenes lie
     seen: list[torch.Tensor] = []
     made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), seen.append(out))[1])  # type: ignore[union-attr]
-    teacher = torch.zeros(1, 3, 16, 32)
-    made(x, labels, 3, torch.Generator().manual_seed(0), teacher)[0].backward()
+    judge = torch.zeros(1, 3, 16, 32)
+    made(x, labels, 3, torch.Generator().manual_seed(0), judge)[0].backward()
     grad = seen[0].grad
     assert grad is not None and grad[3].abs().min() > 0 and grad[:3].abs().max() == 0
 
