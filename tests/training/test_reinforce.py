@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from segstream.blocks import Grid
 from segstream.models import PolicyNet, SwiftNet
 from segstream.training.config import TrainConfig
-from segstream.training.objective import Objective, judged
+from segstream.training.losses import block_mean, distillation_loss, pixel_loss
+from segstream.training.objective import Objective, judged, needs_judge
 from segstream.training.reinforce import calibrate, policy_loss, sample_blocks, top_blocks
 from segstream.training.validate import Split, oracle_scores
 
@@ -90,6 +92,59 @@ def test_only_judged_images_teach_the_policy() -> None:
     made(x, labels, 3, torch.Generator().manual_seed(0), judge)[0].backward()
     grad = seen[0].grad
     assert grad is not None and grad[3].abs().min() > 0 and grad[:3].abs().max() == 0
+
+
+def test_the_judge_judges_gains_and_teachers_are_distilled_from() -> None:
+    """Their logits differ, so that each taken for the other would show in the distillation or the policy's gradient."""
+    made, x, labels = objective(distill=2.0)
+    generator = torch.Generator().manual_seed(2)
+    judge, teacher = (3 * torch.randn(4, 3, 16, 32, generator=generator) for _ in range(2))
+    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
+    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
+    logits: list[torch.Tensor] = []  # the network's [4, 3, 16, 32]
+    made.network.register_forward_hook(lambda _, __, out: logits.append(out))
+    loss, task, distill, policy = made(x, labels, 3, torch.Generator().manual_seed(0), judge, teacher)
+    loss.backward()
+    torch.testing.assert_close(loss, task + distill + policy)
+    every = torch.ones(4, 16, 32, dtype=torch.bool)  # pixels that have a label
+    torch.testing.assert_close(distill, 2.0 * distillation_loss(logits[0].detach(), teacher, every))
+
+    low, high = (pixel_loss(found.detach(), labels, made.weights)[0] for found in (logits[0], judge))
+    expected = scores[0].detach().requires_grad_()
+    grid, threshold = sample_blocks(expected, 3, torch.Generator().manual_seed(0))
+    policy_loss(expected, grid, threshold, block_mean(low, 64) - block_mean(high, 64)).backward()
+    torch.testing.assert_close(scores[0].grad, expected.grad)
+
+
+def test_without_teachers_the_judge_is_distilled_from() -> None:
+    made, x, labels = objective(distill=2.0)
+    judge = torch.randn(4, 3, 16, 32, generator=torch.Generator().manual_seed(2))
+    alone, named = (made(x, labels, 3, torch.Generator().manual_seed(0), judge, t)[2] for t in (None, judge))
+    assert float(alone.detach()) > 0
+    torch.testing.assert_close(alone, named)
+
+
+@pytest.mark.parametrize(
+    ("settings", "some_low", "all_high"),
+    [
+        ({"mode": "dense"}, False, False),
+        ({"mode": "dense", "teachers": ("a",)}, False, False),
+        ({"mode": "mixed"}, True, True),  # it is distilled from
+        ({"mode": "mixed", "distill": 0.0}, False, False),
+        ({"mode": "mixed", "teachers": ("a",)}, False, False),
+        ({"mode": "reinforce"}, True, True),
+        ({"mode": "reinforce", "distill": 0.0}, True, False),  # blocks that all run high gain nothing
+        ({"mode": "reinforce", "teachers": ("a",)}, True, False),
+        ({"mode": "reinforce", "reward": "loss"}, True, True),
+        ({"mode": "reinforce", "reward": "loss", "distill": 0.0}, False, False),
+        ({"mode": "reinforce", "reward": "loss", "teachers": ("a",)}, False, False),
+    ],
+)
+def test_the_averaged_network_is_asked_where_it_is_needed(
+    settings: dict[str, object], some_low: bool, all_high: bool
+) -> None:
+    config = TrainConfig(**settings)  # type: ignore[arg-type]
+    assert (needs_judge(config, False), needs_judge(config, True)) == (some_low, all_high)
 
 
 def test_where_all_blocks_run_high_the_policy_learns_nothing() -> None:
