@@ -112,8 +112,13 @@ class TrainConfig:
         for key in ("scenes", "target"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
-        every_image = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
-        check(every_image or not self.distill, "distill", self.distill, "0 where judged is below 1 and there are no teachers")
+        judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
+        check(
+            judged_all or not self.distill,
+            "distill",
+            self.distill,
+            "0 where judged is below 1 and there are no teachers",
+        )
         check(0 < self.bootstrap <= 1, "bootstrap", self.bootstrap, "a share above 0, up to 1")
         check(self.distill > 0 or not self.teachers, "teachers", self.teachers, "none where distill is 0")
         good = len(self.levels) > 0 and all(0 <= level <= 1 for level in self.levels)
