@@ -54,9 +54,10 @@ class TrainConfig:
             images. A quarter costs a fifteenth of a step where all cost a quarter.
         distill: weight of the cross-entropy to the output at high resolution of the averaged network or the teachers;
             0 is off. Without teachers it needs every image judged.
-        teachers: model files to distil from in the averaged network's place, each for its share of every batch. They
-            teach "dense" too. Over time each image meets all of them: as if their mean taught it, for the work of one
-            (Hinton et al. 2015 distil ensembles so).
+        teachers: model files to distil from in the averaged network's place, each for its share of every batch; at most
+            as many as each process has images of a batch. They teach "dense" too. They take turns in each place of the
+            batch, so over time each image meets all of them: as if their mean taught it, for the work of one (Hinton et
+            al. 2015 distil ensembles so).
         evaluations: how often the run is evaluated on val, evenly spread.
         seed: of everything drawn at random.
     """

@@ -42,7 +42,8 @@ class Job:
         world: number of processes that share each batch.
         network: where to start from, in training mode; None starts from scratch.
         graphs: capture steps as CUDA graphs.
-        teachers: networks to distil from, in evaluation mode; none takes the averaged one.
+        teachers: networks to distil from, in evaluation mode, at most one for each image of a process's part of a
+            batch; none takes the averaged one.
 
     Attributes:
         step: steps done.
@@ -220,12 +221,24 @@ class Job:
             self.bad.copy_(torch.where(broken, self.now, self.bad))
 
     def ask_teachers(self, x: Tensor) -> Tensor:
-        """Logits with every block high, [N, 3, H, W] -> [N, K, H/4, W/4], of image i by teacher i modulo their number."""
-        turns = list(zip(range(len(x)), self.teachers, strict=False))  # no teacher gets an empty batch
-        parts = [teacher(x[i :: len(turns)]) for i, teacher in turns]
+        """Logits of a batch with every block high, each image's by one teacher.
+
+        Image i is asked of teacher ((i - step) modulo N) modulo their number, so that over N steps each place in the
+        batch, where drawn scenes always lie at the end, meets every teacher.
+
+        Args:
+            x: float [N, 3, H, W], normalised, at least as many images as there are teachers.
+
+        Returns:
+            [N, K, H/4, W/4].
+        """
+        # The step as a tensor: as a number it would stay in a CUDA graph what it was at the capture.
+        places = (torch.arange(len(x), device=x.device) + self.now) % len(x)
+        turned = x.index_select(0, places)
+        parts = [teacher(turned[i :: len(self.teachers)]) for i, teacher in enumerate(self.teachers)]
         logits = parts[0].new_empty(len(x), *parts[0].shape[1:])
-        for (i, _), part in zip(turns, parts, strict=True):
-            logits[i :: len(turns)] = part
+        for i, part in enumerate(parts):
+            logits.index_copy_(0, places[i :: len(self.teachers)], part)
         return logits
 
     def _total(self, labels: Tensor) -> Tensor | None:

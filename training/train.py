@@ -36,9 +36,19 @@ from segstream.training.tracking import Tracker
 def make_run(
     config: TrainConfig, data: Data, device: torch.device, out: Path, world: World, graphs: bool = True
 ) -> Run:
-    """A run of one configuration; its network from scratch, from ImageNet weights, or from a model file."""
+    """A run of one configuration; its network from scratch, from ImageNet weights, or from a model file.
+
+    Raises:
+        UsageError: if the batch does not fit the processes or the teachers, or a model file does not fit the data.
+    """
     if config.batch % world.size:
         raise UsageError(f"a batch of {config.batch} cannot be spread over {world.size} processes evenly.")
+    local = config.batch // world.size
+    if local < len(config.teachers):
+        raise UsageError(
+            f"{len(config.teachers)} teachers cannot share a batch of {local} images (on each of {world.size} "
+            "processes): expected an image or more for each; raise 'batch' or name fewer 'teachers'."
+        )
     network = None
     if config.init is not None:
         model = load_model(config.init)

@@ -111,16 +111,24 @@ def test_teachers_share_a_batch_and_teach_the_dense_network(camvid: Path, tmp_pa
     run, data = start(settings, tmp_path)
     x = torch.randn(3, 3, 64, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        asked = run.job.ask_teachers(x)
-        for i, name in enumerate((files[0], files[1], files[0])):
-            torch.testing.assert_close(asked[i], load_model(name).network(x[i : i + 1])[0], atol=1e-5, rtol=1e-5)
-        assert run.job.ask_teachers(x[:1]).shape == asked[:1].shape
+        answers = [load_model(name).network(x) for name in files]
+        for step, teachers in enumerate(([0, 1, 0], [0, 0, 1], [1, 0, 0])):
+            run.job.now.fill_(step)
+            expected = torch.stack([answers[teacher][i] for i, teacher in enumerate(teachers)])
+            torch.testing.assert_close(run.job.ask_teachers(x), expected, atol=1e-5, rtol=1e-5)
     before = [value.clone() for value in run.job.teachers[0].state_dict().values()]
     assert train([run], data, None, print, lambda: False) and not run.error
     assert all(map(torch.equal, before, run.job.teachers[0].state_dict().values()))
     images, labels = run.samples.take([0, 1, 2])
     run.job.run_step(images, labels, 0.5)
     assert run.job.report()["distill"] > 0
+
+
+def test_more_teachers_than_images_are_refused(camvid: Path, tmp_path: Path) -> None:
+    settings = config(camvid, teachers=("a", "b", "c"), batch=4)
+    data = load_data(settings, CPU)
+    with pytest.raises(UsageError, match=r"3 teachers cannot share a batch of 2 images .on each of 2 processes"):
+        make_run(settings, data, CPU, tmp_path, World(rank=0, size=2))
 
 
 def test_teachers_of_other_classes_are_refused(camvid: Path, tmp_path: Path) -> None:
