@@ -39,6 +39,9 @@ class EvalReport:
         pixel_accuracy: share of labelled pixels with the right class, 0..1.
         gmacs, dense_gmacs: mean GMAC an image that ran, and that the dense network needs.
         high_share: share of blocks at high resolution, 0..1.
+        block: side of a block in pixels of the network input.
+        threshold, budget: what the policy was held to; no threshold where blocks were chosen by rank.
+        video: whether each image looked back at the one before.
     """
 
     model: str
@@ -52,6 +55,10 @@ class EvalReport:
     gmacs: float
     dense_gmacs: float
     high_share: float
+    block: int
+    threshold: float | None = None
+    budget: float = 1.0
+    video: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,7 +118,8 @@ def evaluate(
         last = output if video else None
         if progress is not None:
             progress(done, len(indices))
-    return sums.report(dataset=data.name, split=data.split, policy=runner.policy)
+    facts = {"threshold": runner.threshold, "budget": runner.budget, "video": video, "block": runner.block}
+    return sums.report(dataset=data.name, split=data.split, policy=runner.policy, **facts)
 
 
 @dataclass(frozen=True, slots=True)

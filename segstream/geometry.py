@@ -110,6 +110,19 @@ def to_input(image: NDArray[np.uint8], geometry: Geometry, mean: tuple[float, ..
     return x.permute(2, 0, 1)[None]
 
 
+def check_size(size: object) -> tuple[int, int] | None:
+    """Check that something is the width and height of a network input, or None, and return it.
+
+    Raises:
+        UsageError: with what it is instead.
+    """
+    if size is None:
+        return None
+    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size):
+        return size[0], size[1]
+    raise UsageError(f"size must be width and height of the network input in pixels, as (1024, 512), not {size!r}")
+
+
 def check_image(image: object) -> NDArray[np.uint8]:
     """Check that something is an RGB image, and return it.
 

@@ -17,7 +17,7 @@ from segstream.engines.choose import make_engine
 from segstream.errors import UsageError
 from segstream.flops import measure
 from segstream.frames import Frame, Result
-from segstream.geometry import Geometry, check_image, fit
+from segstream.geometry import Geometry, check_image, check_size, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
 from segstream.policies import LastFrame, bonus_of, check_options, own_threshold
 
@@ -73,7 +73,7 @@ class Segmenter:
         self.has_learned_policy = loaded.policy_net is not None
         self.spec: ModelSpec = spec
         self._check(self.policy, threshold, budget, steady, borders)
-        self.size = size
+        self.size = check_size(size)
         self.block = spec.block if block is None else block
         if self.block not in BLOCK_SIDES:
             sides = ", ".join(map(str, BLOCK_SIDES))
@@ -127,6 +127,8 @@ class Segmenter:
         """
         if not isinstance(image, Frame):
             image = Frame(image=check_image(image), captured_at=time.monotonic())
+        if previous is not None and not isinstance(previous, Result):
+            raise UsageError(f"previous must be the Result of the frame before, not a {type(previous).__name__}")
         policy, threshold, budget = self.policy, self.threshold, self.budget
         steady, borders, seed = self.steady, self.borders, self.seed
         self._check(policy, threshold, budget, steady, borders)

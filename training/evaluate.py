@@ -46,6 +46,7 @@ def evaluate_oracle(model: Model, name: str, part: str, split: Split, share: flo
         split=part,
         images=images,
         policy="oracle",
+        block=block,
         gmacs=costs.gmacs(rows, columns, int(high.sum()), "oracle", images) / images,
         dense_gmacs=costs.dense_gmacs(rows, columns),
         high_share=float(high.float().mean()),

@@ -114,6 +114,7 @@ def command(**values: Any) -> int:
 def print_report(report: EvalReport) -> None:
     """Show a report as a table."""
     title = f"{report.model} on {report.dataset} {report.split}, {report.images} images, policy {report.policy}"
+    title += ", as a video" if report.video else ""
     table = Table("class", "IoU", title=title, title_justify="left", show_footer=True)
     table.columns[0].footer = "mean"
     table.columns[1].footer = f"{report.miou:.4f}"

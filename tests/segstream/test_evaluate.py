@@ -43,6 +43,7 @@ def test_reports_cost_share_and_progress() -> None:
     assert dense.miou == pytest.approx(high.miou, abs=1e-4) and dense.gmacs == high.gmacs == high.dense_gmacs
     assert low.high_share == 0 and low.gmacs < 0.27 * low.dense_gmacs
     assert half.high_share == 0.5
+    assert (half.threshold, half.budget, half.video, half.block) == (0.0, 0.5, False, 64)
     assert set(dense.to_json()) >= {"model", "dataset", "split", "images", "policy", "miou", "iou", "pixel_accuracy"}
 
 
@@ -58,6 +59,7 @@ def test_a_video_is_what_a_segmenter_makes_of_its_frames() -> None:
         last = segmenter(data[i].image, last)
         matrix += confusion(torch.from_numpy(last.labels), torch.from_numpy(data[i].labels), len(CLASSES))
     assert found.miou == pytest.approx(mean_iou(matrix), abs=1e-4) and found.high_share == 0.25
+    assert found.video and not by_itself.video
     assert by_itself.miou != found.miou
 
 

@@ -70,6 +70,11 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
         Segmenter("untrained-rn18", device="gpu")
     with pytest.raises(UsageError, match="one of 64, 128, 256"):
         Segmenter("untrained-rn18", block=192)
+    for size in ("1024x512", (1024,), (1024, 0), 512):
+        with pytest.raises(UsageError, match="size must be width and height"):
+            Segmenter("untrained-rn18", size=size)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the Result of the frame before, not a ndarray"):
+        Segmenter("untrained-rn18", device="torch:cpu")(image, previous=image)  # type: ignore[arg-type]
     bare = dataclasses.replace(untrained_model(), policy_net=None)
     with pytest.raises(UsageError, match="no learned policy"):
         Segmenter(bare, policy="learned")
