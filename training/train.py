@@ -119,15 +119,17 @@ def run_training(
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
-    say(f"{data.main} images and {data.extra} drawn scenes for training, {len(data.val.images)} for validation")
-    runs = [make_run(config, data, device, out, world, graphs) for config in configs]
-    if resume:
-        for run in runs:
-            run.resume()
-    deadline = None
-    if time_limit is not None:
-        deadline = begun + time_limit - 5 - 8 * len(runs) - 0.01 * time_limit  # the rest is for the last evaluation
+    runs: list[Run] = []
     try:
+        say(f"{data.main} images and {data.extra} drawn scenes for training, {len(data.val.images)} for validation")
+        for config in configs:
+            runs.append(make_run(config, data, device, out, world, graphs))
+        if resume:
+            for run in runs:
+                run.resume()
+        deadline = None
+        if time_limit is not None:
+            deadline = begun + time_limit - 5 - 8 * len(runs) - 0.01 * time_limit  # the rest is for the last evaluation
         finished = train(runs, data, deadline, say, lambda: world.any(bool(stopped)))
         if finished and world.rank == 0:
             conclude(runs, data, say)

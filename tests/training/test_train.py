@@ -142,6 +142,15 @@ def test_teachers_of_other_classes_are_refused(camvid: Path, tmp_path: Path) -> 
         config(camvid, mode="dense", teachers=("a.safetensors",), distill=0.0)
 
 
+def test_a_refused_training_gives_ctrl_c_back(camvid: Path, tmp_path: Path) -> None:
+    """The first training is made and the second refused."""
+    before = signal.getsignal(signal.SIGINT)
+    settings = [config(camvid), config(camvid, name="taught", teachers=("untrained-rn18", "a", "b"))]
+    with pytest.raises(UsageError, match="3 teachers"):
+        run_training(settings, "cpu", tmp_path, False, None, False, False)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_trainings_side_by_side_keep_their_own_class_weights(camvid: Path, tmp_path: Path) -> None:
     data = load_data(config(camvid), CPU)
     even, rare = (
