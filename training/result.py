@@ -61,20 +61,57 @@ def finish(job: Job, config: TrainConfig, data: Data, out: Path) -> dict[str, An
         Results as JSON will hold them.
     """
     network, block = job.network, config.block
-    learned = None if job.policy_net is None else validate.learned_scores(data.val, job.policy_net, block)
-    scores = {
+    model = make_model(job, config, data)
+    costs = flops.measure(model, block)
+    rows, columns = (-(-side // block) for side in data.val.labels.shape[-2:])
+    dense_gmacs = costs.dense_gmacs(rows, columns)
+    thresholds = {"learned": 0.5} if job.policy_net is not None else {}
+    thresholds["heuristic"] = validate.threshold_for(validate.detail_scores(data.train, block), config.target)
+    measured = policy_rows(job, config, data, costs, thresholds["heuristic"])
+    shrunk = []
+    if config.mode == "dense":
+        shrunk = [shrunk_row(network, data, dense_gmacs, rows * columns * block**2, s) for s in (0.5, 0.67, 0.8)]
+    demo = None
+    if data.demo is not None and config.scenes:
+        demo = mean_iou(measure(network, data.demo, None, block, len(data.classes)))
+        model.spec.results["demo_miou_high"] = demo
+    for row in measured:
+        if row.get("calibrated") or row["policy"] in ("high", "dense"):
+            model.spec.results[f"val_miou_{row['policy']}"] = round(row["miou"], 4)
+            model.spec.results[f"val_share_{row['policy']}"] = round(row["share"], 4)
+    model.spec.thresholds.update(thresholds)
+    save_model(model, out / f"{config.name}.safetensors")
+    summary = {f"{r['policy']}@{r['share']:.2f}{'*' if r.get('calibrated') else ''}": r["miou"] for r in measured}
+    return {
+        "name": config.name,
+        "policies": {key: round(value, 4) for key, value in summary.items()},
+        "dense_gmacs": dense_gmacs,
+        "rows": measured,
+        "shrunk": shrunk,
+        "demo_miou_high": demo,
+    }
+
+
+def policy_rows(
+    job: Job, config: TrainConfig, data: Data, costs: flops.Costs, heuristic_threshold: float
+) -> list[dict[str, Any]]:
+    """Figures of the averaged network on val under every policy, at several shares and with calibrated thresholds.
+
+    Args:
+        costs: GMAC of the model.
+        heuristic_threshold: score above which the heuristic policy, as it is used, runs a block high.
+    """
+    network, block = job.network, config.block
+    scores = {  # float32 [M, GH, GW] by policy
         "random": validate.random_scores(data.val, block),
         "heuristic": validate.detail_scores(data.val, block),
         "oracle": validate.oracle_scores(network, data.val, job.objective.weights, block, job.objective.prior),
     }
-    if learned is not None:
-        scores["learned"] = learned
-    model = make_model(job, config, data)
-    costs = flops.measure(model, block)
+    if job.policy_net is not None:
+        scores["learned"] = validate.learned_scores(data.val, job.policy_net, block)
     images, rows, columns = scores["random"].shape
-    dense_gmacs = costs.dense_gmacs(rows, columns)
 
-    def row(policy: str, high: Tensor | None) -> dict[str, Any]:
+    def row(policy: str, high: Tensor | None) -> dict[str, Any]:  # bool [M, GH, GW]; None runs the dense network
         matrix = measure(network, data.val, high, block, len(data.classes))
         n_high = images * rows * columns if high is None else int(high.sum())
         iou = class_iou(matrix).tolist()
@@ -86,40 +123,16 @@ def finish(job: Job, config: TrainConfig, data: Data, out: Path) -> dict[str, An
             "iou": dict(zip(data.classes, iou, strict=True)),
         }
 
-    rows_out = [row("dense" if config.mode == "dense" else "high", None)]
+    found = [row("dense" if config.mode == "dense" else "high", None)]
+    found.append(row("low", torch.zeros_like(scores["random"], dtype=torch.bool)))
     shares = SHARES if config.mode != "dense" else (config.target,)
-    rows_out += [row("low", torch.zeros_like(scores["random"], dtype=torch.bool))]
-    rows_out += [row(name, validate.share_of(s, share)) for share in shares for name, s in scores.items()]
-    if learned is not None and job.policy_net is not None:
+    found += [row(name, validate.share_of(s, share)) for share in shares for name, s in scores.items()]
+    if job.policy_net is not None:
         in_use = row("learned", learned_grid(job.policy_net, data.val, data.train, config))
-        rows_out.append({**in_use, "calibrated": True})
-    thresholds = {"learned": 0.5} if learned is not None else {}
-    detail = validate.detail_scores(data.train, block)
-    thresholds["heuristic"] = validate.threshold_for(detail, config.target)
-    in_use = row("heuristic", scores["heuristic"] > thresholds["heuristic"])
-    rows_out.append({**in_use, "calibrated": True})
-    shrunk = []
-    if config.mode == "dense":
-        shrunk = [shrunk_row(network, data, dense_gmacs, rows * columns * block**2, s) for s in (0.5, 0.67, 0.8)]
-    demo = None
-    if data.demo is not None and config.scenes:
-        demo = mean_iou(measure(network, data.demo, None, block, len(data.classes)))
-        model.spec.results["demo_miou_high"] = demo
-    for entry in rows_out:
-        if entry.get("calibrated") or entry["policy"] in ("high", "dense"):
-            model.spec.results[f"val_miou_{entry['policy']}"] = round(entry["miou"], 4)
-            model.spec.results[f"val_share_{entry['policy']}"] = round(entry["share"], 4)
-    model.spec.thresholds.update(thresholds)
-    save_model(model, out / f"{config.name}.safetensors")
-    summary = {f"{r['policy']}@{r['share']:.2f}{'*' if r.get('calibrated') else ''}": r["miou"] for r in rows_out}
-    return {
-        "name": config.name,
-        "policies": {key: round(value, 4) for key, value in summary.items()},
-        "dense_gmacs": dense_gmacs,
-        "rows": rows_out,
-        "shrunk": shrunk,
-        "demo_miou_high": demo,
-    }
+        found.append({**in_use, "calibrated": True})
+    in_use = row("heuristic", scores["heuristic"] > heuristic_threshold)
+    found.append({**in_use, "calibrated": True})
+    return found
 
 
 def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, scale: float) -> dict[str, Any]:
