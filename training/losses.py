@@ -93,7 +93,12 @@ def class_shares(labels: Tensor, classes: int) -> Tensor:
 
 
 def class_weights(shares: Tensor, power: float) -> Tensor:
-    """Weights of the classes, float32 [K]: share ** -power, with mean 1 over the labelled pixels."""
+    """Weights of the classes, float32 [K]: share ** -power, with mean 1 over the labelled pixels.
+
+    Args:
+        shares: float64 [K], of `class_shares`.
+        power: the setting `class_weights`.
+    """
     weights = shares**-power
     return (weights / (weights * shares).sum()).float()
 
@@ -102,6 +107,10 @@ def class_prior(shares: Tensor, power: float) -> Tensor:
     """What frequent classes get back of what `class_weights` took, float32 [K]: power * log(share), its mean 0.
 
     Menon et al. (Long-tail learning via logit adjustment, 2021) move logits so.
+
+    Args:
+        shares: float64 [K], of `class_shares`.
+        power: the setting `prior`.
     """
     prior = power * shares.log()
     return (prior - prior.mean()).float()
