@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segstream.errors import SegstreamError
+from segstream.errors import SegstreamError, UsageError
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Order
@@ -24,6 +24,7 @@ from segstream.training.tracking import Tracker
 
 CHECKPOINT_SECONDS = 120
 REPORT_SECONDS = 10
+FREE = ("name", "data_dir", "epochs", "evaluations")  # settings that a resumed run may change
 
 
 @dataclass(slots=True)
@@ -60,8 +61,20 @@ class Run:
         return {"config": self.config.to_dict(), "job": self.job.state(), **{key: getattr(self, key) for key in keys}}
 
     def resume(self) -> None:
-        """Go on from the checkpoint in `out`."""
+        """Go on from the checkpoint in `out`.
+
+        Raises:
+            UsageError: if it was made under other settings; only FREE ones may differ.
+        """
         state = load_checkpoint(self.checkpoint, self.job.device)
+        now = self.config.to_dict()
+        was = {**now, **state["config"]}  # what the checkpoint is too old to know does not count
+        unlike = [f"{key} ({was[key]!r}, now {now[key]!r})" for key in now if key not in FREE and was[key] != now[key]]
+        if unlike:
+            raise UsageError(
+                f"the checkpoint {self.checkpoint} was made under other settings: {', '.join(unlike)}; give the same, "
+                "or start anew in another --out."
+            )
         self.job.load_state(state["job"])
         for key in ("best_score", "best", "history", "evaluated", "seconds"):
             setattr(self, key, state[key])
