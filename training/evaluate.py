@@ -1,6 +1,7 @@
 """Evaluate a model: `python training/evaluate.py MODEL --dataset camvid --data DIR --policy learned`.
 
-Like `segstream eval`, and with the policy "oracle", which looks at the labels.
+Like `segstream eval`, and with the policy "oracle", which looks at the labels and weighs classes by their shares of the
+data set's training images.
 """
 
 from __future__ import annotations
@@ -15,26 +16,38 @@ if __name__ == "__main__":  # a checkout: the folder of this file would hide ins
 import click
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from segstream import flops
 from segstream.datasets import DATASETS, open_dataset
 from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, check_classes, evaluate, report
 from segstream.models import Model, load_model
-from segstream.training import validate
+from segstream.training import losses, validate
+from segstream.training.config import TrainConfig
 from segstream.training.data import Store
 from segstream.training.loop import device_of
-from segstream.training.losses import class_shares, class_weights
 from segstream.training.setup import whole_split
 from segstream.training.validate import Split
 
+DEFAULTS = TrainConfig()
 
-def evaluate_oracle(model: Model, name: str, part: str, split: Split, share: float) -> EvalReport:
-    """Evaluate with the blocks of the whole split that gain most by high resolution, `share` of all."""
+
+def evaluate_oracle(
+    model: Model, name: str, part: str, split: Split, share: float, weights: Tensor, prior: Tensor
+) -> EvalReport:
+    """Evaluate with the blocks of the whole split that gain most by high resolution, `share` of all.
+
+    Args:
+        model: what to evaluate.
+        name, part: of the data set and its split.
+        split: the images.
+        share: of high blocks.
+        weights, prior: float32 [K], of the loss that gains are measured by: those of the model's training.
+    """
     block, classes = model.spec.block, model.spec.classes
-    weights = class_weights(class_shares(split.labels, len(classes)), 0.5).to(split.images.device)
     network = model.network.to(split.images.device).eval()
-    high = validate.share_of(validate.oracle_scores(network, split, weights, block), share)
+    high = validate.share_of(validate.oracle_scores(network, split, weights, block, prior), share)
     matrix = validate.measure(network, split, high, block, len(classes))
     images, rows, columns = high.shape
     costs = flops.measure(model, block)
@@ -61,6 +74,20 @@ def evaluate_oracle(model: Model, name: str, part: str, split: Split, share: flo
 @click.option("--policy", default=None, help="learned, heuristic, random, high, low, dense or oracle.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=None)
 @click.option("--budget", type=click.FloatRange(0, 1), default=None, help="Largest share of high blocks.")
+@click.option(
+    "--class-weights",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS.class_weights,
+    show_default=True,
+    help="For the oracle: the setting class_weights that the model was trained with.",
+)
+@click.option(
+    "--prior",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS.prior,
+    show_default=True,
+    help="For the oracle: the setting prior that the model was trained with, or what publish.py added.",
+)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "json_file", default=None, help="Where to write the figures.")
 def main(
@@ -71,6 +98,8 @@ def main(
     policy: str | None,
     threshold: float | None,
     budget: float | None,
+    class_weights: float,
+    prior: float,
     device: str,
     json_file: str | None,
 ) -> None:
@@ -83,7 +112,11 @@ def main(
             raise UsageError("the oracle needs --budget, the share of blocks that it may run high.")
         place = device_of(device)
         samples = whole_split(Store(data, place), place)
-        found = evaluate_oracle(loaded, data.name, data.split, samples, budget)
+        # As in a training, whose classes are as frequent as in its training images.
+        trained_on = whole_split(Store(open_dataset(dataset, data_dir, "train"), place), place)
+        shares = losses.class_shares(trained_on.labels, len(loaded.spec.classes))
+        weights, moved = losses.class_weights(shares, class_weights), losses.class_prior(shares, prior)
+        found = evaluate_oracle(loaded, data.name, data.split, samples, budget, weights, moved)
     else:
         found = evaluate(model, dataset, data_dir, split, policy, threshold, budget, device=device)
     table = Table(title=f"{found.model}, {found.policy}, {found.dataset} {found.split} ({found.images} images)")

@@ -8,6 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor
+
+from segstream.training import validate
+from segstream.training.config import TrainConfig
+from segstream.training.distributed import World
+from segstream.training.evaluate import main
+from segstream.training.result import finish
+from segstream.training.setup import load_data
+from segstream.training.train import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,3 +43,32 @@ def test_command_measures_a_policy(policy: str, camvid: Path, tmp_path: Path) ->
 def test_command_says_what_is_missing(camvid: Path) -> None:
     done = evaluate("--data", str(camvid), "--policy", "oracle")
     assert done.returncode == 2 and "--budget" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_oracle_ranks_as_it_did_when_the_training_ended(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Tensor, Tensor, Tensor]] = []  # weights [K], prior [K] and scores [M, GH, GW] of each call
+    ranks = validate.oracle_scores
+
+    def watched(network: object, split: object, weights: Tensor, block: int, prior: Tensor) -> Tensor:
+        scores = ranks(network, split, weights, block, prior)  # type: ignore[arg-type]
+        asked.append((weights, prior, scores))
+        return scores
+
+    monkeypatch.setattr(validate, "oracle_scores", watched)
+    settings = TrainConfig(
+        mode="mixed", data_dir=str(camvid), encoder="efficientnet-lite1", crop=(128, 64), class_weights=0.9, prior=0.6
+    )
+    cpu = torch.device("cpu")
+    data = load_data(settings, cpu)
+    run = make_run(settings, data, cpu, tmp_path, World())
+    finish(run.job, settings, data, tmp_path)
+    command = [str(tmp_path / "swiftnet.safetensors"), "--data", str(camvid), "--policy", "oracle", "--budget", "0.5"]
+    command += ["--class-weights", "0.9", "--prior", "0.6", "--device", "cpu"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    (weights, prior, scores), again = asked
+    assert weights.std() > 0 and prior.std() > 0
+    assert torch.equal(again[0], weights) and torch.equal(again[1], prior)
+    torch.testing.assert_close(again[2], scores, atol=2e-2, rtol=2e-2)  # the file holds float16
