@@ -57,7 +57,7 @@ def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
     store = Store(open_dataset("camvid", data_dir, "train"), torch.device("cpu"))
     with torch.no_grad():
         bias = model.network.get_parameter("logits.conv.bias")
-        bias += class_prior(class_shares(store.labels, len(model.spec.classes)), prior)
+        bias.add_(class_prior(class_shares(store.labels, len(model.spec.classes)), prior))
 
 
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
@@ -118,7 +118,13 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
 @click.option("--policy-from", default=None, help="Model whose policy network to take.")
-@click.option("--prior", default=0.0, show_default=True, help="Add a prior to the logits that the training did not.")
+@click.option(
+    "--prior",
+    default=0.0,
+    show_default=True,
+    help="Add to the logits what the setting prior adds. Only for a model trained with prior: 0 and not published with "
+    "--prior before: no model file says what it has, and a second prior would be added to the first.",
+)
 @click.option("--name", default="swiftnet-rn18-camvid", show_default=True)
 @click.option("--data", "data_dir", default=None, help="Folder of CamVid.")
 @click.option("--recipe", default="See the configuration in training/configs/.", help="A paragraph for the card.")
