@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import UsageError
+from segstream.models.swiftnet import ENCODERS
+from segstream.training.setting_types import as_setting, describe
 
 MODES = ("dense", "mixed", "reinforce")
 REWARDS = ("loss", "gain")
@@ -99,6 +101,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
+        check(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
         check(self.block in BLOCK_SIDES, "block", self.block, f"one of {', '.join(map(str, BLOCK_SIDES))}")
         in_blocks = all(side > 0 and side % self.block == 0 for side in self.crop)
         check(in_blocks, "crop", self.crop, f"width and height in whole blocks of {self.block}")
@@ -106,6 +109,12 @@ class TrainConfig:
         check(self.aspect >= 1, "aspect", self.aspect, "1 or more")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
+        for key in ("lr", "policy_lr", "encoder_lr", "evaluations"):
+            check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
+        for key in ("weight_decay", "distill"):
+            check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        for key in ("jitter", "ema"):
+            check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a number from 0 to 1")
         check(self.warmup >= 1, "warmup", self.warmup, "at least 1 step")
         check(self.class_weights >= 0, "class_weights", self.class_weights, "0 or more")
         most = f"from 0 to the setting class_weights, {self.class_weights}: it takes back what the weights took"
@@ -136,22 +145,16 @@ def check(good: bool, key: str, value: object, expected: str) -> None:
 
 def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     """Make a configuration of plain values; unknown keys and wrong types are errors that name them."""
-    known = {field.name: field for field in fields(TrainConfig)}
-    for key in values:
-        if key not in known:
-            raise UsageError(f"{where}: there is no setting {key!r}; the settings are {', '.join(known)}.")
+    hints = get_type_hints(TrainConfig)
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        default = known[key].default
-        if isinstance(value, list):
-            value = tuple(value)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)  # Python counts True as an int
-        if isinstance(default, float) and is_number:
-            value = float(value)
-        no_number = isinstance(default, int | float) and not is_number
-        if no_number or (isinstance(default, tuple) and not isinstance(value, tuple)):
-            raise UsageError(f"{where}: the setting {key} cannot be {value!r}: expected something like {default!r}.")
-        kept[key] = value
+        if key not in hints:
+            raise UsageError(f"{where}: there is no setting {key!r}; the settings are {', '.join(hints)}.")
+        try:
+            kept[key] = as_setting(value, hints[key])
+        except TypeError:
+            expected = describe(hints[key])
+            raise UsageError(f"{where}: the setting {key} cannot be {value!r}: expected {expected}.") from None
     return TrainConfig(**kept)
 
 

@@ -85,8 +85,24 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set takes KEY=VALUE, not {setting!r}.")
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {setting} cannot be read: expected a value as in YAML.") from error
     return values
+
+
+def keep_others(configs: list[TrainConfig], out: Path, allowed: bool) -> None:
+    """Refuse names that two trainings share, and unless `allowed` those of trainings that are in the folder already."""
+    names = [config.name for config in configs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two trainings are called {name}: give each a name of its own, or --seeds.")
+        if not allowed and any((out / name / file).exists() for file in ("checkpoint.pt", "results.json")):
+            raise UsageError(
+                f"{out / name} holds a training already: go on with --resume, give another --out, or replace it with "
+                "--overwrite."
+            )
 
 
 def run_training(
@@ -153,6 +169,7 @@ def run_training(
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--time-limit", type=float, default=None, help="Seconds after which everything is trained and saved.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in --out.")
+@click.option("--overwrite", is_flag=True, help="Replace trainings of these names in --out.")
 @click.option("--kernels/--no-kernels", default=True, help="Use the CUDA kernels for block operations.")
 @click.option("--graphs/--no-graphs", default=True, help="Capture training steps as CUDA graphs.")
 def main(
@@ -164,6 +181,7 @@ def main(
     device: str,
     time_limit: float | None,
     resume: bool,
+    overwrite: bool,
     kernels: bool,
     graphs: bool,
 ) -> None:
@@ -171,8 +189,11 @@ def main(
     overrides = parse_settings(settings)
     configs = [load_config(path, **{"data_dir": data_dir, **overrides}) for path in config_files]
     if seeds is not None:
+        if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+            raise UsageError(f"--seeds takes whole numbers, as in 0,1,2, not {seeds!r}.")
         numbers = [int(seed) for seed in seeds.split(",")]
         configs = [replace(c, seed=seed, name=f"{c.name}-{seed}") for seed in numbers for c in configs]
+    keep_others(configs, Path(out), resume or overwrite)
     if not run_training(configs, device, Path(out), resume, time_limit, kernels, graphs):
         raise SystemExit(130)
 

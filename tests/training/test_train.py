@@ -24,7 +24,7 @@ from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
 from segstream.training.loop import Run, train
 from segstream.training.setup import Data, load_data
-from segstream.training.train import make_run, run_training
+from segstream.training.train import main, make_run, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -162,6 +162,25 @@ def test_trainings_side_by_side_keep_their_own_class_weights(camvid: Path, tmp_p
         run_training([config(camvid), config(camvid, resize=(60, 30))], "cpu", tmp_path, False, None, False, False)
 
 
+def test_a_training_that_is_there_is_kept(camvid: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text("name: tiny\nmode: dense\nencoder: efficientnet-lite1\ncrop: [128, 64]\nbatch: 2\nepochs: 1\n")
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/results.json").write_text("precious")
+    options = ["--config", str(settings), "--data", str(camvid), "--device", "cpu", "--out", str(tmp_path)]
+    for more, message in (
+        ([], "holds a training already"),
+        (["--config", str(settings)], "two trainings are called tiny"),
+        (["--seeds", "0,b"], "--seeds takes whole numbers"),
+        (["--set", "levels=[1"], "cannot be read"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            main([*options, *more], standalone_mode=False)
+    assert (tmp_path / "tiny/results.json").read_text() == "precious"
+    main([*options, "--overwrite"], standalone_mode=False)
+    assert json.loads((tmp_path / "tiny/results.json").read_text())["epochs"] == 1
+
+
 def test_ctrl_c_saves_a_checkpoint(camvid: Path, tmp_path: Path) -> None:
     settings = tmp_path / "tiny.yaml"
     settings.write_text(
@@ -203,9 +222,12 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(UsageError, match=r"warmup cannot be 0: expected at least 1"):
         from_dict({"warmup": 0}, "x.yaml")
     assert from_dict({"warmup": 1, "class_weights": 1, "prior": 1}, "x.yaml").prior == 1.0
-    for setting in ("prior", "warmup"):
-        with pytest.raises(UsageError, match=f"{setting} cannot be True: expected something like"):
+    for setting, kind in (("prior", "a number"), ("warmup", "a whole number")):
+        with pytest.raises(UsageError, match=f"{setting} cannot be True: expected {kind}"):
             from_dict({setting: True}, "x.yaml")
+    for wrong in ({"encoder": "foo"}, {"lr": -1}, {"batch": 2.5}, {"name": 5}, {"resize": 5}, {"teachers": [1]}):
+        with pytest.raises(UsageError, match=f"the setting {next(iter(wrong))} cannot be"):
+            from_dict(wrong, "x.yaml")
     with pytest.raises(UsageError, match=r"class_weights cannot be -0\.5: expected 0 or more"):
         from_dict({"class_weights": -0.5}, "x.yaml")
 
