@@ -263,7 +263,7 @@ def _refuse_inputs(targets: tuple[Any, ...], inputs: Sequence[Path]) -> None:
     """Never write onto what is read, by whatever name it goes, nor masks onto the images they are made of."""
     video, masks, lines = (None if target is None else Path(target) for target in targets)
     for target in (video, lines):
-        if target is not None and target.exists() and any(_same(target, path) for path in inputs):
+        if target is not None and os.path.exists(target) and any(_same(target, path) for path in inputs):
             raise OutputError(f"{target} is a source of this recording and stays as it is; choose another name")
     folders = {path.parent for path in inputs if path.suffix.lower() == ".png"}
     if masks is not None and any(_same(masks, folder) for folder in folders):
