@@ -217,7 +217,7 @@ def open_lanes(
             targets = (out, save_masks, save_jsonl)
             if len(specs) > 1:
                 targets = _targets_of(source, targets, names)
-            _refuse_inputs(targets, inputs)
+            _refuse_inputs(targets, inputs, parts=segment_seconds is not None or on_resize == "split")
             if targets[0] is not None:
                 sinks.append(VideoSink(targets[0], source, video))
             if targets[1] is not None:
@@ -259,12 +259,23 @@ def _files_of(spec: Any) -> list[Path]:
         return []
 
 
-def _refuse_inputs(targets: tuple[Any, ...], inputs: Sequence[Path]) -> None:
-    """Never write onto what is read, by whatever name it goes, nor masks onto the images they are made of."""
+def _refuse_inputs(targets: tuple[Any, ...], inputs: Sequence[Path], parts: bool) -> None:
+    """Never write onto what is read, by whatever name it goes, nor masks onto the images they are made of.
+
+    Args:
+        targets: video, folder of masks and JSON lines, or None.
+        inputs: files that are read.
+        parts: whether the video may go into several files, NAME-000 and so on.
+    """
     video, masks, lines = (None if target is None else Path(target) for target in targets)
     for target in (video, lines):
         if target is not None and os.path.exists(target) and any(_same(target, path) for path in inputs):
             raise OutputError(f"{target} is a source of this recording and stays as it is; choose another name")
+    if video is not None and parts:
+        part = re.compile(re.escape(video.stem) + r"-\d{3,}" + re.escape(video.suffix))
+        for path in inputs:
+            if part.fullmatch(path.name) and _same(path.parent, video.parent):
+                raise OutputError(f"{path} is a source, and a part of {video} would have its name; choose another name")
     folders = {path.parent for path in inputs if path.suffix.lower() == ".png"}
     if masks is not None and any(_same(masks, folder) for folder in folders):
         raise OutputError(f"{masks} holds images that are read; choose another folder for the masks")

@@ -70,6 +70,11 @@ def test_a_source_is_never_written_onto(tmp_path: Path) -> None:
         segstream.record(film, save_jsonl=film, model=Quick(), overwrite=True)
     with pytest.raises(OutputError, match="is a source"):
         segstream.record([str(film), str(other)], tmp_path, model=Quick(), overwrite=True)
+    part = film.rename(tmp_path / "new-000.mp4")
+    for option in ({"segment_seconds": 1.0}, {"on_resize": "split"}):
+        with pytest.raises(OutputError, match="would have its name"):
+            segstream.record(part, tmp_path / "new.mp4", model=Quick(), overwrite=True, **option)
+    film = part.rename(film)
     assert (film.read_bytes(), other.read_bytes()) == before
     assert segstream.record(film, tmp_path / "new.mp4", model=Quick()).frames == 4
 
