@@ -7,12 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from segstream.datasets import IGNORE
+from segstream.evaluate import class_iou, confusion
 from segstream.training.losses import (
     block_mean,
+    border_density,
     class_prior,
     class_shares,
     class_weights,
     enlarge,
+    lovasz_loss,
     mean_loss,
     pixel_loss,
 )
@@ -75,3 +78,50 @@ def test_bootstrap_takes_the_worst_pixels() -> None:
     weight = torch.tensor([[[1.0, 2.0], [1.0, 1.0]]])
     assert float(mean_loss(loss, weight, bootstrap=0.5)) == pytest.approx(7 / 3)
     assert float(mean_loss(loss, weight)) == pytest.approx(10 / 5)
+
+
+def drawn_labels(seed: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels [2, 6, 5] with ignored pixels among them, and a guess that is often right."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (2, 6, 5), generator=generator)
+    guess = torch.where(
+        torch.rand(labels.shape, generator=generator) < 0.6,
+        labels,
+        torch.randint(0, classes, labels.shape, generator=generator),
+    )
+    labels[torch.rand(labels.shape, generator=generator) < 0.2] = IGNORE
+    return labels, guess
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lovasz_loss_of_a_sure_answer_is_what_the_iou_lacks(seed: int) -> None:
+    labels, guess = drawn_labels(seed, 4)
+    labels[labels == 2] = IGNORE  # a class that the batch does not hold, though it is guessed
+    logits = 100 * F.one_hot(guess, 4).permute(0, 3, 1, 2).float()
+    iou = class_iou(confusion(guess, labels, 4))[[0, 1, 3]]
+    torch.testing.assert_close(float(lovasz_loss(logits, labels)), 1 - float(iou.mean()), atol=1e-5, rtol=0)
+
+
+def test_lovasz_loss_minds_neither_ignored_pixels_nor_their_number() -> None:
+    labels, guess = drawn_labels(7, 3)
+    logits = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = lovasz_loss(logits, labels)
+    loss.backward()
+    assert logits.grad is not None
+    ignored = (labels == IGNORE)[:, None].expand_as(logits.grad)
+    assert logits.grad[ignored].abs().max() == 0 < logits.grad[~ignored].abs().max()
+    more = torch.cat([logits.detach(), torch.randn(2, 3, 6, 5)], 2)
+    torch.testing.assert_close(lovasz_loss(more, torch.cat([labels, torch.full_like(labels, IGNORE)], 1)), loss)
+    assert float(lovasz_loss(logits, torch.full_like(labels, IGNORE))) == 0
+
+
+def test_border_density_counts_borders_by_the_rarer_class() -> None:
+    labels = torch.zeros(1, 4, 8, dtype=torch.int64)
+    labels[0, :, 6] = 1  # a pole in the right block: a border of four pixels on either side
+    labels[0, 3, 0] = IGNORE  # no border, whatever lies beside it
+    density = border_density(labels, torch.tensor([1.0, 5.0]), 4)
+    torch.testing.assert_close(density, torch.tensor([[[0.0, 8 * 5.0 / 16]]]))
+    # Between two blocks a border counts for the left and the upper one.
+    labels = torch.zeros(1, 8, 4, dtype=torch.int64)
+    labels[0, 4:] = 1
+    torch.testing.assert_close(border_density(labels, torch.ones(2), 4), torch.tensor([[[4 / 16], [0.0]]]))
