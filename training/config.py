@@ -14,7 +14,8 @@ from segstream.models.swiftnet import ENCODERS
 from segstream.training.setting_types import as_setting, describe
 
 MODES = ("dense", "mixed", "reinforce")
-REWARDS = ("loss", "gain")
+REWARDS = ("loss", "gain", "borders")
+POLICY_LOSSES = ("reinforce", "regression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,13 @@ class TrainConfig:
         prior: the logits in use hold prior * log(frequency) more than those in the loss. Weights make the rare classes
             learned well, and too large; this takes back the second. At `class_weights` it takes back all of it.
         bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
+        lovasz: weight of the Lovász-Softmax loss, which stands in for the IoU; 0 is off.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
         levels: shares of high blocks that "mixed" draws from.
-        reward: "gain" (what the block lost by running low, against the averaged network at high resolution) or "loss"
-            (the paper's: the block's loss).
+        reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
+            (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
+            labels; see `segstream.training.reinforce`).
+        policy_loss: "reinforce", or for the reward "borders", which is known of every block, "regression".
         judged: share of each batch that the averaged network judges for the reward "gain"; the policy learns from these
             images. A quarter costs a fifteenth of a step where all cost a quarter.
         distill: weight of the cross-entropy to the output at high resolution of the averaged network or the teachers;
@@ -89,9 +93,11 @@ class TrainConfig:
     class_weights: float = 0.5
     prior: float = 0.0
     bootstrap: float = 1.0
+    lovasz: float = 0.0
     target: float = 0.19
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
+    policy_loss: str = "reinforce"
     judged: float = 1.0
     distill: float = 0.5
     teachers: tuple[str, ...] = ()
@@ -101,6 +107,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
+        losses = ", ".join(POLICY_LOSSES)
+        check(self.policy_loss in POLICY_LOSSES, "policy_loss", self.policy_loss, f"one of {losses}")
+        foretold = self.policy_loss == "reinforce" or self.reward == "borders"
+        check(foretold, "policy_loss", self.policy_loss, "reinforce: only the reward borders is known of every block")
         check(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
         check(self.block in BLOCK_SIDES, "block", self.block, f"one of {', '.join(map(str, BLOCK_SIDES))}")
         in_blocks = all(side > 0 and side % self.block == 0 for side in self.crop)
@@ -111,7 +121,7 @@ class TrainConfig:
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
         for key in ("lr", "policy_lr", "encoder_lr", "evaluations"):
             check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
-        for key in ("weight_decay", "distill"):
+        for key in ("weight_decay", "distill", "lovasz"):
             check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         for key in ("jitter", "ema"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a number from 0 to 1")

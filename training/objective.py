@@ -13,9 +13,10 @@ from segstream.models import PolicyNet, SwiftNet
 from segstream.policies import detail
 from segstream.training import losses
 from segstream.training.config import TrainConfig
-from segstream.training.reinforce import policy_loss, sample_blocks, top_blocks
+from segstream.training.reinforce import policy_loss, regression_loss, sample_blocks, top_blocks
 
 TERMS = ("loss", "task", "distill", "policy")
+BORDER_POWER = 1.0  # the rarer of two classes weighs frequency ** -BORDER_POWER in the reward "borders"
 
 
 class Objective(nn.Module):
@@ -29,10 +30,12 @@ class Objective(nn.Module):
 
     Attributes:
         weights, prior: float32 [K], of the classes.
+        border_weights: float32 [K], of the classes, for the reward "borders".
     """
 
     weights: Tensor
     prior: Tensor
+    border_weights: Tensor
 
     def __init__(self, config: TrainConfig, network: SwiftNet, policy_net: PolicyNet | None, shares: Tensor) -> None:
         super().__init__()
@@ -41,6 +44,8 @@ class Objective(nn.Module):
         self.policy_net = policy_net
         self.register_buffer("weights", losses.class_weights(shares, config.class_weights))
         self.register_buffer("prior", losses.class_prior(shares, config.prior), persistent=False)
+        borders = losses.class_weights(shares, BORDER_POWER)
+        self.register_buffer("border_weights", borders, persistent=False)
 
     def forward(
         self,
@@ -80,6 +85,8 @@ class Objective(nn.Module):
 
         loss, weight = losses.pixel_loss(logits, labels, self.weights, self.prior)
         task = losses.mean_loss(loss, weight, total, config.bootstrap)
+        if config.lovasz:
+            task = task + config.lovasz * losses.lovasz_loss(logits, labels[:, 2::4, 2::4])
         zero = task.new_zeros(())
         distill = zero
         teacher = judge if teacher is None else teacher
@@ -88,12 +95,18 @@ class Objective(nn.Module):
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
         if policy_logits is not None and high is not None and threshold is not None:
-            seen = judged(config, len(x)) if judge is not None else slice(None)
-            reward = losses.block_mean(loss[seen].detach(), block)
+            seen = judged(config, len(x)) if config.reward == "gain" and judge is not None else slice(None)
+            if config.reward == "borders":
+                reward = losses.border_density(labels, self.border_weights, block)
+            else:
+                reward = losses.block_mean(loss[seen].detach(), block)
             if config.reward == "gain" and judge is not None:
                 best, _ = losses.pixel_loss(judge, labels[seen], self.weights, self.prior)
                 reward = reward - losses.block_mean(best, block)
-            policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
+            if config.policy_loss == "regression":
+                policy = regression_loss(policy_logits, reward)
+            else:
+                policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         elif policy_logits is not None:
             # Nothing was chosen; DistributedDataParallel waits for a gradient of every parameter all the same.
             policy = 0.0 * policy_logits.mean()

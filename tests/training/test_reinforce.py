@@ -8,9 +8,16 @@ import torch
 from segstream.blocks import Grid
 from segstream.models import PolicyNet, SwiftNet
 from segstream.training.config import TrainConfig
-from segstream.training.losses import block_mean, distillation_loss, pixel_loss
+from segstream.training.losses import block_mean, border_density, distillation_loss, pixel_loss
 from segstream.training.objective import Objective, judged, needs_judge
-from segstream.training.reinforce import calibrate, policy_loss, sample_blocks, top_blocks
+from segstream.training.reinforce import (
+    SHARPNESS,
+    calibrate,
+    policy_loss,
+    regression_loss,
+    sample_blocks,
+    top_blocks,
+)
 from segstream.training.validate import Split, oracle_scores
 
 
@@ -45,6 +52,21 @@ def test_learns_which_blocks_gain() -> None:
         optimizer.step()
     chosen = logits.detach() > calibrate(logits.detach(), 4 / 32)
     assert torch.equal(chosen, gain > 0)
+
+
+def test_regression_draws_logits_to_the_reward_in_standard_deviations() -> None:
+    reward = torch.rand(2, 4, 8, generator=torch.Generator().manual_seed(0)) + 7
+    reward[0, 0, 0] = 1000.0  # one block must not decide all
+    logits = torch.zeros(2, 4, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss = regression_loss(logits, reward)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 1e-4
+    expected = ((reward - reward.mean()) / reward.std()).clamp(max=5)
+    torch.testing.assert_close(logits.detach() / SHARPNESS, expected, atol=0.02, rtol=0)
 
 
 def test_calibration_gives_the_share() -> None:
@@ -116,6 +138,22 @@ def test_the_judge_judges_gains_and_teachers_are_distilled_from() -> None:
     torch.testing.assert_close(scores[0].grad, expected.grad)
 
 
+@pytest.mark.parametrize("how", ["reinforce", "regression"])
+def test_borders_teach_the_policy_whatever_the_network_says(how: str) -> None:
+    made, x, labels = objective(reward="borders", policy_loss=how, distill=0.0, judged=0.25)
+    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
+    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
+    made(x, labels, 3, torch.Generator().manual_seed(0))[0].backward()
+    expected = scores[0].detach().requires_grad_()
+    grid, threshold = sample_blocks(expected, 3, torch.Generator().manual_seed(0))
+    reward = border_density(labels, made.border_weights, 64)
+    if how == "regression":
+        regression_loss(expected, reward).backward()
+    else:
+        policy_loss(expected, grid, threshold, reward).backward()
+    torch.testing.assert_close(scores[0].grad, expected.grad)
+
+
 def test_without_teachers_the_judge_is_distilled_from() -> None:
     made, x, labels = objective(distill=2.0)
     judge = torch.randn(4, 3, 16, 32, generator=torch.Generator().manual_seed(2))
@@ -135,6 +173,8 @@ def test_without_teachers_the_judge_is_distilled_from() -> None:
         ({"mode": "reinforce"}, True, True),
         ({"mode": "reinforce", "distill": 0.0}, True, False),  # blocks that all run high gain nothing
         ({"mode": "reinforce", "teachers": ("a",)}, True, False),
+        ({"mode": "reinforce", "reward": "borders"}, True, True),
+        ({"mode": "reinforce", "reward": "borders", "distill": 0.0}, False, False),
         ({"mode": "reinforce", "reward": "loss"}, True, True),
         ({"mode": "reinforce", "reward": "loss", "distill": 0.0}, False, False),
         ({"mode": "reinforce", "reward": "loss", "teachers": ("a",)}, False, False),
