@@ -25,6 +25,7 @@ class Frame:
         captured_at: `time.monotonic()` when the frame left the decoder, to measure latency.
         dropped: frames a live source has dropped so far in favour of newer ones.
         source: name of the source, to show (never with credentials).
+        file: the image file that it is, of a source of images; empty for others.
     """
 
     image: NDArray[np.uint8]  # [H, W, 3]
@@ -35,6 +36,7 @@ class Frame:
     captured_at: float = 0.0
     dropped: int = 0
     source: str = ""
+    file: str = ""
 
 
 @dataclass(slots=True)

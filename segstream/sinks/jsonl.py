@@ -18,6 +18,8 @@ class JsonlSink(Sink):
     """Writes `{"index", "pts_seconds", "blocks", "block_px", "high_share", "gmacs", "classes", "ms", "dropped"}` per
     frame, flushed.
 
+    Lines of images begin with "index" and "file", which tells the image where one before it could not be read.
+
     With `rle` each line also has `"rle"`: {class: COCO run-length encoding of its mask}.
     """
 
@@ -57,6 +59,7 @@ def as_json(result: Result, rle: bool = False) -> dict[str, Any]:
     """The line for one result, as a dictionary."""
     line: dict[str, Any] = {
         "index": result.index,
+        **({"file": result.frame.file} if result.frame.file else {}),
         "pts_seconds": None if result.pts_seconds is None else round(result.pts_seconds, 6),
         "blocks": result.blocks.astype(int).tolist(),
         "block_px": [round(side, 2) for side in result.block_px],

@@ -106,7 +106,8 @@ class ImagesSource(Source):
         position, image = found
         index, self._delivered = self._delivered, self._delivered + 1
         seconds = float(position / self._rate)
-        return Frame(image, index, position, 1 / self._rate, seconds, time.monotonic(), 0, self.info.name)
+        file = str(self._paths[position])
+        return Frame(image, index, position, 1 / self._rate, seconds, time.monotonic(), 0, self.info.name, file)
 
     def seek(self, seconds: float, before: bool = False) -> None:
         exact = seconds * float(self._rate)

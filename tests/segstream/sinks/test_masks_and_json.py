@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import segstream
 from segstream.errors import OutputError
@@ -83,7 +84,22 @@ def test_one_mask_and_one_line_per_frame(tmp_path: Path) -> None:
         assert sum(line["classes"].values()) == pytest.approx(1, abs=1e-3)
         assert np.array(line["blocks"]).shape == (2, 3)
         assert sum(decode_rle(rle).sum() for rle in line["rle"].values()) == 96 * 64
+        assert "file" not in line
     assert summary.outputs == (tmp_path / "masks", tmp_path / "a.jsonl")
+
+
+def test_lines_of_images_name_the_image_of_each_mask(tmp_path: Path) -> None:
+    """One that cannot be read shifts the numbers of those after it."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    images = [photos / name for name in ("a.png", "broken.png", "c.png")]
+    for path in images:
+        Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(path)
+    images[1].write_bytes(b"no image")
+    segstream.record(photos, None, model=Quick(), save_masks=tmp_path / "masks", save_jsonl=tmp_path / "a.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [(line["index"], line["file"]) for line in lines] == [(0, str(images[0])), (1, str(images[2]))]
+    assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == ["000000.png", "000001.png"]
 
 
 def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:
