@@ -46,10 +46,10 @@ class TrainConfig:
         warmup: steps over which the learning rate rises.
         ema: decay of the averaged weights, which are what is evaluated and saved.
         class_weights: weights of the classes in the loss are frequency ** -class_weights; 0 weighs all alike.
-        prior: the logits in use hold prior * log(frequency) more than those in the loss. Weights make the rare classes
-            learned well, and too large; this takes back the second. At `class_weights` it takes back all of it.
-        bootstrap: share of pixels, the worst ones, that the loss is taken over; 1 takes all.
-        lovasz: weight of the Lovász-Softmax loss, which stands in for the IoU; 0 is off.
+        prior: the logits in use hold prior * log(frequency) more than those in the cross-entropy. Weights make the rare
+            classes learned well, and too large; this takes back the second. At `class_weights` it takes back all of it.
+        bootstrap: share of pixels, the worst ones, that the cross-entropy is taken over; 1 takes all.
+        lovasz: weight of the Lovász-Softmax loss of the logits in use, which stands in for the IoU; 0 is off.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"

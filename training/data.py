@@ -127,8 +127,8 @@ class Order:
         """Samples of this process at a step."""
         main = [self._at(step * self.from_main + i, self.count, 0) for i in range(self.from_main)]
         more = [self.count + self._at(step * self.from_extra + i, self.extra, 1) for i in range(self.from_extra)]
-        part = self.batch // self.world
-        return (main + more)[self.rank * part : (self.rank + 1) * part]
+        # In turns, so that the drawn scenes are spread over the processes as evenly as can be.
+        return (main + more)[self.rank :: self.world]
 
     def _at(self, position: int, count: int, stream: int) -> int:
         epoch, place = divmod(position, count)

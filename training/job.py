@@ -242,7 +242,11 @@ class Job:
         return logits
 
     def _total(self, labels: Tensor) -> Tensor | None:
-        """Mean over processes of the sum of pixel weights, so that a spread batch has one loss; None in one process."""
+        """Mean over processes of the sum of pixel weights, so that a spread batch has one cross-entropy.
+
+        None in one process. The other terms (Lovász, distillation, policy) are means over the processes of what each
+        makes of its own images.
+        """
         if self.world == 1:
             return None
         weights = self.objective.weights

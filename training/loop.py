@@ -68,7 +68,7 @@ class Run:
         """
         state = load_checkpoint(self.checkpoint, self.job.device)
         now = self.config.to_dict()
-        was = {**now, **state["config"]}  # what the checkpoint is too old to know does not count
+        was = {**TrainConfig().to_dict(), **state["config"]}  # what a checkpoint is too old to know, it went without
         unlike = [f"{key} ({was[key]!r}, now {now[key]!r})" for key in now if key not in FREE and was[key] != now[key]]
         if unlike:
             raise UsageError(

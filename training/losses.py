@@ -66,11 +66,12 @@ def mean_loss(loss: Tensor, weight: Tensor, total: Tensor | None = None, bootstr
 
 
 def lovasz_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Lovász-Softmax: a convex stand-in for the IoU itself, mean over the classes that the batch holds.
+    """Lovász-Softmax: a stand-in for the IoU, convex in the errors; mean over the classes that the batch holds.
 
     Cross-entropy counts pixels, so it hardly minds a class of thin things; the IoU, which a result is judged by, does
-    (Berman, Triki and Blaschko, "The Lovász-Softmax loss", CVPR 2018). Taken at stride 4: it sorts all pixels of a batch
-    by error, once a class, and at full resolution they are sixteen times as many.
+    (Berman, Triki and Blaschko, "The Lovász-Softmax loss", CVPR 2018). Taken at stride 4: it sorts all pixels of a
+    batch by error, once a class, and at full resolution they are sixteen times as many. Of a batch that is spread over
+    processes each takes its own pixels.
 
     Args:
         logits: [N, K, h, w], as they are in use.
@@ -83,7 +84,7 @@ def lovasz_loss(logits: Tensor, labels: Tensor) -> Tensor:
     known = (labels != IGNORE).reshape(1, -1)
     probabilities = logits.float().softmax(1).transpose(0, 1).reshape(classes, -1)  # [K, N*h*w]
     truth = (labels.reshape(1, -1) == torch.arange(classes, device=labels.device)[:, None]).float()
-    # What is ignored has no error, so it comes last, where nothing is added for it.
+    # What is ignored has no error: it comes last, and whatever the loss grows by there is multiplied by 0.
     errors, order = ((truth - probabilities).abs() * known).sort(1, descending=True)
     truth = truth.gather(1, order)
     total = truth.sum(1, keepdim=True)
@@ -101,7 +102,10 @@ def block_mean(loss: Tensor, block: int) -> Tensor:
 
 
 def border_density(labels: Tensor, weights: Tensor, block: int) -> Tensor:
-    """How much border between classes each block holds, [N, H/block, W/block], each pixel weighed by the rarer class.
+    """How much border between classes each block holds, [N, H/block, W/block], weighed by the rarer class.
+
+    Counted are the pairs of neighbours of unlike classes, side by side or one above the other, for the left or upper
+    pixel, over the pixels of the block.
 
     Args:
         labels: int64 [N, H, W]; next to `IGNORE` there is no border.

@@ -1,4 +1,4 @@
-"""The policy's training by REINFORCE (SegBlocks, TPAMI 2023, section 3.3), with the share of high blocks held exactly.
+"""The policy's training by REINFORCE (SegBlocks, TPAMI 2023, section 3.3), the share of high blocks held exactly.
 
 The paper samples each block by itself and adds lambda * (tau - share of high blocks) to the reward. The two pull
 against each other, and the share settles where they balance: in a trial at 0.34 for tau 0.2 with lambda 1. Here there
@@ -14,12 +14,11 @@ The reward. The paper gives a block its loss: what is hard should gain from high
 stays as hard at any resolution (two classes that look alike, labels drawn carelessly). With "gain" a block gets what it
 lost by running low: its loss minus the loss that the averaged network has there with every block high.
 
-Both fade where the training images are known by heart: there nothing is lost at low resolution any more. With "borders" a
-block gets how much border between classes its labels show, rare classes counting more. That is known of every block from
-the first step to the last, whatever the network has learned, and needs no second forward pass. Nor need it be tried:
-the policy may learn it by regression in place of REINFORCE. Of what the best 18 % of val's blocks gain by high resolution,
-the 18 % with most border have 54 to 77 % (four networks), those of policies that learned gains 36 to 53 %, of policies
-that learned borders 44 to 63 % by REINFORCE and 40 to 70 % by regression (training/NOTES.md).
+Both fade where the training images are known by heart: there nothing is lost at low resolution any more. With "borders"
+a block gets how much border between classes its labels show, rare classes counting more. That is known of every block
+from the first step to the last, whatever the network has learned and whichever resolution the block ran at. So the
+policy can also learn it by regression in place of REINFORCE; blocks are still sampled then, for the network to meet
+varied grids. What this brings is in training/NOTES.md.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
 
 SHARPNESS = 3.0  # how far apart regression draws logits: at 1 the noise of sampling (1.8) hides what was learned
 
@@ -85,7 +83,7 @@ def policy_loss(logits: Tensor, high: Tensor, threshold: Tensor, reward: Tensor)
         reward: float32 [N, GH, GW], how much a block deserves high resolution.
     """
     centred = reward - reward.mean()
-    advantage = (centred / centred.std().clamp(min=1e-6)).clamp(-5, 5).detach()
+    advantage = (centred / centred.std(correction=0).clamp(min=1e-6)).clamp(-5, 5).detach()
     # The threshold follows the logits, so their common part decides nothing and must get no gradient: chasing the
     # threshold, all logits once grew without end.
     middle = logits.mean()
@@ -104,7 +102,7 @@ def regression_loss(logits: Tensor, reward: Tensor) -> Tensor:
         reward: float32 [N, GH, GW]; the logits learn it in standard deviations of the batch, times SHARPNESS.
     """
     centred = reward - reward.mean()
-    target = (centred / centred.std().clamp(min=1e-6)).clamp(-3, 5).detach()
+    target = (centred / centred.std(correction=0).clamp(min=1e-6)).clamp(-3, 5).detach()
     return ((logits / SHARPNESS - target) ** 2).mean()
 
 

@@ -18,7 +18,8 @@ class JsonlSink(Sink):
     """Writes `{"index", "pts_seconds", "blocks", "block_px", "high_share", "gmacs", "classes", "ms", "dropped"}` per
     frame, flushed.
 
-    Lines of images begin with "index" and "file", which tells the image where one before it could not be read.
+    Lines of images also have "file", the image's path: where one that cannot be read is left out, the index does not
+    tell any more which image it was.
 
     With `rle` each line also has `"rle"`: {class: COCO run-length encoding of its mask}.
     """

@@ -1,4 +1,5 @@
-"""Two processes that share a batch get the gradients that one gets from both halves; `torchrun` trains to the end."""
+"""Two processes that share a batch get the cross-entropy's gradients that one gets from both halves; `torchrun` trains
+to the end."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_lovasz_loss_of_a_sure_answer_is_what_the_iou_lacks(seed: int) -> None:
 
 
 def test_lovasz_loss_minds_neither_ignored_pixels_nor_their_number() -> None:
-    labels, guess = drawn_labels(7, 3)
+    labels, _ = drawn_labels(7, 3)
     logits = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     loss = lovasz_loss(logits, labels)
     loss.backward()
@@ -112,7 +112,7 @@ def test_lovasz_loss_minds_neither_ignored_pixels_nor_their_number() -> None:
     assert logits.grad[ignored].abs().max() == 0 < logits.grad[~ignored].abs().max()
     more = torch.cat([logits.detach(), torch.randn(2, 3, 6, 5)], 2)
     torch.testing.assert_close(lovasz_loss(more, torch.cat([labels, torch.full_like(labels, IGNORE)], 1)), loss)
-    assert float(lovasz_loss(logits, torch.full_like(labels, IGNORE))) == 0
+    assert float(lovasz_loss(more, torch.full((2, 12, 5), IGNORE))) == 0
 
 
 def test_border_density_counts_borders_by_the_rarer_class() -> None:

@@ -8,7 +8,14 @@ import torch
 from segstream.blocks import Grid
 from segstream.models import PolicyNet, SwiftNet
 from segstream.training.config import TrainConfig
-from segstream.training.losses import block_mean, border_density, distillation_loss, pixel_loss
+from segstream.training.losses import (
+    block_mean,
+    border_density,
+    class_weights,
+    distillation_loss,
+    lovasz_loss,
+    pixel_loss,
+)
 from segstream.training.objective import Objective, judged, needs_judge
 from segstream.training.reinforce import (
     SHARPNESS,
@@ -55,9 +62,9 @@ def test_learns_which_blocks_gain() -> None:
 
 
 def test_regression_draws_logits_to_the_reward_in_standard_deviations() -> None:
-    reward = torch.rand(2, 4, 8, generator=torch.Generator().manual_seed(0)) + 7
-    reward[0, 0, 0] = 1000.0  # one block must not decide all
-    logits = torch.zeros(2, 4, 8, requires_grad=True)
+    reward = torch.randn(20, 4, 8, generator=torch.Generator().manual_seed(0)) + 7
+    reward[0, 0, 0], reward[0, 0, 1] = 40.0, -20.0  # one block must not decide all
+    logits = torch.zeros(20, 4, 8, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(400):
         optimizer.zero_grad()
@@ -65,8 +72,9 @@ def test_regression_draws_logits_to_the_reward_in_standard_deviations() -> None:
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 1e-4
-    expected = ((reward - reward.mean()) / reward.std()).clamp(max=5)
-    torch.testing.assert_close(logits.detach() / SHARPNESS, expected, atol=0.02, rtol=0)
+    expected = (reward - reward.mean()) / reward.std(correction=0)
+    assert expected[0, 0, 0] > 10 and expected[0, 0, 1] < -10 and expected.flatten()[2:].std() > 0.3
+    torch.testing.assert_close(logits.detach() / SHARPNESS, expected.clamp(-3, 5), atol=0.02, rtol=0)
 
 
 def test_calibration_gives_the_share() -> None:
@@ -95,11 +103,14 @@ def test_threshold_parts_the_chosen_from_the_rest() -> None:
     assert torch.equal(high, logits > threshold)
 
 
+SHARES = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)  # of the classes
+
+
 def objective(**settings: object) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     """An objective with a tiny batch of four images of two blocks each."""
     torch.manual_seed(0)
     config = TrainConfig(mode="reinforce", encoder="efficientnet-lite1", crop=(128, 64), batch=4, **settings)  # type: ignore[arg-type]
-    made = Objective(config, SwiftNet(config.encoder, 3), PolicyNet(), torch.full((3,), 1 / 3))
+    made = Objective(config, SwiftNet(config.encoder, 3), PolicyNet(), SHARES)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(4, 3, 64, 128, generator=generator)
     return made, x, torch.randint(0, 3, (4, 64, 128), generator=generator)
@@ -146,12 +157,24 @@ def test_borders_teach_the_policy_whatever_the_network_says(how: str) -> None:
     made(x, labels, 3, torch.Generator().manual_seed(0))[0].backward()
     expected = scores[0].detach().requires_grad_()
     grid, threshold = sample_blocks(expected, 3, torch.Generator().manual_seed(0))
-    reward = border_density(labels, made.border_weights, 64)
+    rarer_weigh_more = class_weights(SHARES, 1.0)
+    reward = border_density(labels, rarer_weigh_more, 64)
     if how == "regression":
         regression_loss(expected, reward).backward()
     else:
         policy_loss(expected, grid, threshold, reward).backward()
     torch.testing.assert_close(scores[0].grad, expected.grad)
+
+
+def test_lovasz_loss_is_of_the_logits_in_use_at_stride_4() -> None:
+    logits: list[torch.Tensor] = []  # [4, 3, 16, 32]
+    task = {}
+    for weight in (0.0, 0.7):
+        made, x, labels = objective(lovasz=weight, prior=0.5, distill=0.0)
+        made.network.register_forward_hook(lambda _, __, out: logits.append(out.detach()))
+        task[weight] = made(x, labels, 3, torch.Generator().manual_seed(0))[1]
+    torch.testing.assert_close(logits[0], logits[1])
+    torch.testing.assert_close(task[0.7] - task[0.0], 0.7 * lovasz_loss(logits[0], labels[:, 2::4, 2::4]))
 
 
 def test_without_teachers_the_judge_is_distilled_from() -> None:

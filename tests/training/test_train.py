@@ -230,7 +230,9 @@ def test_wrong_settings_are_named() -> None:
             from_dict(wrong, "x.yaml")
     with pytest.raises(UsageError, match=r"class_weights cannot be -0\.5: expected 0 or more"):
         from_dict({"class_weights": -0.5}, "x.yaml")
-    with pytest.raises(UsageError, match=r"policy_loss cannot be 'regression': expected reinforce: only the reward borders"):
+    with pytest.raises(
+        UsageError, match=r"policy_loss cannot be 'regression': expected reinforce: only the reward borders"
+    ):
         from_dict({"policy_loss": "regression"}, "x.yaml")
     assert from_dict({"policy_loss": "regression", "reward": "borders"}, "x.yaml").policy_loss == "regression"
 
