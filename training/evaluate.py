@@ -77,16 +77,14 @@ def evaluate_oracle(
 @click.option(
     "--class-weights",
     type=click.FloatRange(min=0),
-    default=DEFAULTS.class_weights,
-    show_default=True,
-    help="For the oracle: the setting class_weights that the model was trained with.",
+    default=None,
+    help=f"For the oracle: class weights as in training; the model's, or {DEFAULTS.class_weights}.",
 )
 @click.option(
     "--prior",
     type=click.FloatRange(min=0),
-    default=DEFAULTS.prior,
-    show_default=True,
-    help="For the oracle: the setting prior that the model was trained with, or what publish.py added.",
+    default=None,
+    help=f"For the oracle: the prior that the logits hold; the model's, or {DEFAULTS.prior}.",
 )
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "json_file", default=None, help="Where to write the figures.")
@@ -98,8 +96,8 @@ def main(
     policy: str | None,
     threshold: float | None,
     budget: float | None,
-    class_weights: float,
-    prior: float,
+    class_weights: float | None,
+    prior: float | None,
     device: str,
     json_file: str | None,
 ) -> None:
@@ -115,7 +113,9 @@ def main(
         # As in a training, whose classes are as frequent as in its training images.
         trained_on = whole_split(Store(open_dataset(dataset, data_dir, "train"), place), place)
         shares = losses.class_shares(trained_on.labels, len(loaded.spec.classes))
-        weights, moved = losses.class_weights(shares, class_weights), losses.class_prior(shares, prior)
+        known = {"class_weights": DEFAULTS.class_weights, "prior": DEFAULTS.prior, **loaded.spec.training}
+        weights = losses.class_weights(shares, known["class_weights"] if class_weights is None else class_weights)
+        moved = losses.class_prior(shares, known["prior"] if prior is None else prior)
         found = evaluate_oracle(loaded, data.name, data.split, samples, budget, weights, moved)
     else:
         found = evaluate(model, dataset, data_dir, split, policy, threshold, budget, device=device)

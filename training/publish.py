@@ -17,7 +17,7 @@ import click
 import torch
 
 from segstream.datasets import open_dataset
-from segstream.errors import SegstreamError
+from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.models import Model, load_model, save_model
 from segstream.models.registry import WEIGHTS
@@ -53,7 +53,14 @@ def measure(model: Model, data_dir: str | None, device: str, limit: int | None) 
 
 
 def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
-    """Add what the setting `prior` of a training adds to the logits, for a CamVid model that was trained without."""
+    """Add what the setting `prior` of a training adds to the logits, for a CamVid model that was trained without.
+
+    Raises:
+        UsageError: if the model has one.
+    """
+    if model.spec.training.get("prior"):
+        raise UsageError(f"{model.spec.name} has the prior {model.spec.training['prior']} already: leave out --prior.")
+    model.spec.training["prior"] = prior
     store = Store(open_dataset("camvid", data_dir, "train"), torch.device("cpu"))
     with torch.no_grad():
         bias = model.network.get_parameter("logits.conv.bias")
@@ -122,8 +129,7 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
     "--prior",
     default=0.0,
     show_default=True,
-    help="Add to the logits what the setting prior adds. Only for a model trained with prior: 0 and not published with "
-    "--prior before: no model file says what it has, and a second prior would be added to the first.",
+    help="Add to the logits what the setting prior adds, for a model that was trained without.",
 )
 @click.option("--name", default="swiftnet-rn18-camvid", show_default=True)
 @click.option("--data", "data_dir", default=None, help="Folder of CamVid.")

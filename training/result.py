@@ -167,5 +167,6 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
         policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned"}[config.mode],
         data=config.dataset + (" and drawn street scenes" if config.scenes else ""),
         licence="as the data's" if config.dataset != "camvid" else "research use (CamVid)",
+        training={"class_weights": config.class_weights, "prior": config.prior},
     )
     return Model(network.eval(), policy_net, spec)

@@ -33,6 +33,8 @@ class ModelSpec:
         data: what it was trained on.
         licence: terms of that data.
         results: measured figures, such as {"val_miou_high": 0.74}.
+        training: settings of its training that tell what its logits mean: {"class_weights": 0.5, "prior": 0.25}; empty
+            where they are not known.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ModelSpec:
     data: str = ""
     licence: str = ""
     results: dict[str, float] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_spec(self)

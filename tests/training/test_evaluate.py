@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from segstream.training import validate
+from segstream.training import losses, validate
 from segstream.training.config import TrainConfig
 from segstream.training.distributed import World
 from segstream.training.evaluate import main
@@ -65,10 +65,12 @@ def test_the_oracle_ranks_as_it_did_when_the_training_ended(
     run = make_run(settings, data, cpu, tmp_path, World())
     finish(run.job, settings, data, tmp_path)
     command = [str(tmp_path / "swiftnet.safetensors"), "--data", str(camvid), "--policy", "oracle", "--budget", "0.5"]
-    command += ["--class-weights", "0.9", "--prior", "0.6", "--device", "cpu"]
-    done = CliRunner().invoke(main, command)
-    assert done.exit_code == 0, done.output
-    (weights, prior, scores), again = asked
+    for options in ((), ("--class-weights", "0.3", "--prior", "0.2")):  # what the file says, and what the user does
+        done = CliRunner().invoke(main, [*command, *options, "--device", "cpu"])
+        assert done.exit_code == 0, done.output
+    (weights, prior, scores), again, other = asked
+    torch.testing.assert_close(other[0], losses.class_weights(data.shares, 0.3))
+    torch.testing.assert_close(other[1], losses.class_prior(data.shares, 0.2))
     assert weights.std() > 0 and prior.std() > 0
     assert torch.equal(again[0], weights) and torch.equal(again[1], prior)
     torch.testing.assert_close(again[2], scores, atol=2e-2, rtol=2e-2)  # the file holds float16

@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from segstream.errors import UsageError
 from segstream.models import load_model
 from segstream.training.losses import class_prior, class_shares
 from segstream.training.publish import main
@@ -34,3 +35,6 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     labels = torch.from_numpy(image[..., 0] // 25)
     torch.testing.assert_close(moved.detach(), class_prior(class_shares(labels, 11), 0.5), atol=2e-3, rtol=1e-2)
     assert moved[0] > 1 and moved[0] == moved.max()
+    assert model.spec.training["prior"] == 0.5
+    again = CliRunner().invoke(main, [str(tmp_path / "mine.safetensors"), *options])  # a second one is not added
+    assert isinstance(again.exception, UsageError) and "has the prior 0.5 already" in str(again.exception)
