@@ -88,7 +88,7 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
         "batch": 4,
         "epochs": 2,
     }
-    settings |= {"evaluations": 1, "target": 0.5}
+    settings |= {"evaluations": 1, "target": 0.5, "lovasz": 0.5, "reward": "borders", "policy_loss": "regression"}
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(settings))
     arguments = ["--config", "two.yaml", "--data", str(camvid), "--out", "runs", "--device", "cpu"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
