@@ -95,22 +95,32 @@ class Objective(nn.Module):
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
         if policy_logits is not None and high is not None and threshold is not None:
-            seen = judged(config, len(x)) if config.reward == "gain" and judge is not None else slice(None)
-            if config.reward == "borders":
-                reward = losses.border_density(labels, self.border_weights, block)
-            else:
-                reward = losses.block_mean(loss[seen].detach(), block)
-            if config.reward == "gain" and judge is not None:
-                best, _ = losses.pixel_loss(judge, labels[seen], self.weights, self.prior)
-                reward = reward - losses.block_mean(best, block)
+            seen, reward = self.reward(loss.detach(), labels, judge)
             if config.policy_loss == "regression":
-                policy = regression_loss(policy_logits, reward)
+                policy = regression_loss(policy_logits[seen], reward)
             else:
                 policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         elif policy_logits is not None:
             # Nothing was chosen; DistributedDataParallel waits for a gradient of every parameter all the same.
             policy = 0.0 * policy_logits.mean()
         return torch.stack([task + distill + policy, task.detach(), distill.detach(), policy.detach()])
+
+    def reward(self, loss: Tensor, labels: Tensor, judge: Tensor | None) -> tuple[slice, Tensor]:
+        """Which images of the batch teach the policy, and what their blocks deserve, float32 [M, GH, GW].
+
+        Args:
+            loss: float32 [N, H, W], of `losses.pixel_loss`.
+            labels: int64 [N, H, W].
+            judge: as for `forward`.
+        """
+        block = self.config.block
+        if self.config.reward == "borders":
+            return slice(None), losses.border_density(labels, self.border_weights, block)
+        if self.config.reward == "loss" or judge is None:
+            return slice(None), losses.block_mean(loss, block)
+        seen = judged(self.config, len(labels))
+        best, _ = losses.pixel_loss(judge, labels[seen], self.weights, self.prior)
+        return seen, losses.block_mean(loss[seen] - best, block)
 
 
 def needs_judge(config: TrainConfig, whole: bool) -> bool:

@@ -129,12 +129,15 @@ def test_the_last_grid_keeps_blocks_high_and_one_of_another_size_does_not_matter
             setattr(segmenter, setting, before)
 
 
+def one_high_block(device: str, **looking: float) -> Segmenter:
+    """A segmenter of which the budget alone decides which block of eight is high."""
+    options = {"policy": "heuristic", "size": (256, 128), "block": 64, "threshold": 0.0, "budget": 0.2}
+    return Segmenter("untrained-rn18", device=device, **options, **looking)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
 def test_under_a_budget_alone_a_high_block_stays_high(image: np.ndarray, device: str) -> None:
-    with Segmenter(
-        "untrained-rn18", device=device, policy="heuristic", size=(256, 128), block=64, threshold=0.0, budget=0.2
-    ) as segmenter:
-        segmenter.steady, segmenter.borders = 1.0, 0.0
+    with one_high_block(device, steady=1.0, borders=0.0) as segmenter:
         last = segmenter(image)
         for row, column in ((0, 0), (1, 1)):  # noise: all blocks score about the same
             blocks = np.zeros_like(last.blocks)
@@ -144,10 +147,7 @@ def test_under_a_budget_alone_a_high_block_stays_high(image: np.ndarray, device:
 
 @pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
 def test_blocks_follow_the_borders_of_the_last_class_map(image: np.ndarray, device: str) -> None:
-    with Segmenter(
-        "untrained-rn18", device=device, policy="heuristic", size=(256, 128), block=64, threshold=0.0, budget=0.2
-    ) as segmenter:
-        segmenter.steady, segmenter.borders = 0.0, 1.0
+    with one_high_block(device, steady=0.0, borders=1.0) as segmenter:
         last = segmenter(image)
         for row, column in ((0, 0), (1, 1)):
             labels = np.zeros_like(last.labels)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segstream.blocks import Grid
 from segstream.models import SwiftNet, read_model
+from segstream.training.data import Order
 from segstream.training.distributed import synchronise
 from segstream.training.losses import mean_loss, pixel_loss
 
@@ -76,6 +77,14 @@ def test_two_processes_give_the_gradients_of_one(tmp_path: Path) -> None:
         assert parameter.grad is not None
         scale = float(parameter.grad.norm()) + 1e-6
         assert float((found["grads"][name] - parameter.grad).norm()) < 1e-5 * scale, name
+
+
+def test_processes_share_a_batch_and_its_drawn_scenes() -> None:
+    alone = Order(10, 5, 0.25, 16, seed=3)
+    parts = [Order(10, 5, 0.25, 16, seed=3, rank=rank, world=4).indices(7) for rank in range(4)]
+    assert sorted(index for part in parts for index in part) == sorted(alone.indices(7))
+    for part in parts:
+        assert [index >= 10 for index in part] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("mode", ["reinforce", "mixed"])
