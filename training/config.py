@@ -51,6 +51,8 @@ class TrainConfig:
         bootstrap: share of pixels, the worst ones, that the cross-entropy is taken over; 1 takes all.
         lovasz: weight of the Lovász-Softmax loss of the logits in use, which stands in for the IoU; 0 is off.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
+        whole: share of each batch's images that "reinforce" runs with every block high whatever the policy says, so
+            that the network does not forget high resolution; the others keep to `target`. 0 is off.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
@@ -95,6 +97,7 @@ class TrainConfig:
     bootstrap: float = 1.0
     lovasz: float = 0.0
     target: float = 0.19
+    whole: float = 0.0
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     policy_loss: str = "reinforce"
@@ -129,8 +132,10 @@ class TrainConfig:
         check(self.class_weights >= 0, "class_weights", self.class_weights, "0 or more")
         most = f"from 0 to the setting class_weights, {self.class_weights}: it takes back what the weights took"
         check(0 <= self.prior <= self.class_weights, "prior", self.prior, most)
-        for key in ("scenes", "target"):
+        for key in ("scenes", "target", "whole"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
+        learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
+        check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
         check(

@@ -15,7 +15,7 @@ from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
 from segstream.training.objective import TERMS, Objective, judged, needs_judge, parameter_groups
-from segstream.training.reinforce import blocks_for
+from segstream.training.reinforce import blocks_for, whole_images
 
 WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
 
@@ -119,7 +119,10 @@ class Job:
         if self.config.mode == "dense":
             return self.blocks
         if self.config.mode == "reinforce":
-            return blocks_for(self.config.target, self.blocks)
+            images = self.config.batch // self.world
+            each = self.blocks // images
+            whole = whole_images(self.config.whole, images)
+            return whole * each + blocks_for(self.config.target, (images - whole) * each)
         levels = self.config.levels
         turn, place = divmod(step, len(levels))
         order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(mixed_seed(self.seed, turn)))

@@ -73,6 +73,25 @@ def sample_blocks(logits: Tensor, count: int, generator: torch.Generator) -> tup
         return top_blocks(logits.detach() + logistic_noise(logits, generator), count)
 
 
+def whole_images(share: float, images: int) -> int:
+    """Number of images among `images` that run with every block high, at the share wanted."""
+    return min(images, max(0, round(share * images)))
+
+
+def sample_others(logits: Tensor, whole: int, count: int, generator: torch.Generator) -> Tensor:
+    """Every block of `whole` images, drawn at random, and exactly `count` blocks of the others.
+
+    Args:
+        logits: float32 [N, GH, GW], which the others' blocks are drawn by.
+
+    Returns:
+        bool [N, GH, GW].
+    """
+    order = torch.argsort(torch.rand(len(logits), device=logits.device, generator=generator))
+    chosen, _ = sample_blocks(logits.index_select(0, order[whole:]), count, generator)
+    return torch.ones_like(logits, dtype=torch.bool).index_copy_(0, order[whole:], chosen)
+
+
 def policy_loss(logits: Tensor, high: Tensor, threshold: Tensor, reward: Tensor) -> Tensor:
     """REINFORCE: make what was chosen for a block likelier where that was worth more than on average.
 

@@ -23,6 +23,7 @@ from segstream.training.reinforce import (
     policy_loss,
     regression_loss,
     sample_blocks,
+    sample_others,
     top_blocks,
 )
 from segstream.training.validate import Split, oracle_scores
@@ -34,6 +35,20 @@ def test_samples_are_exactly_as_many_as_asked_for() -> None:
     for count in (0, 1, 17, 60):
         high, _ = sample_blocks(logits, count, generator)
         assert int(high.sum()) == count
+
+
+def test_whole_images_run_high_and_the_others_keep_their_number() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.zeros(4, 2, 3)
+    logits[:, 0, 1] = 30  # what a sensible choice takes first
+    drawn = set()
+    for _ in range(40):
+        high = sample_others(logits, 1, 4, generator)
+        assert int(high.sum()) == 6 + 4
+        (whole,) = (i for i in range(4) if high[i].all())
+        drawn.add(whole)
+        assert high[:, 0, 1].all()
+    assert drawn == {0, 1, 2, 3}
 
 
 def test_likely_blocks_are_drawn_more_often() -> None:
@@ -163,6 +178,19 @@ def test_borders_teach_the_policy_whatever_the_network_says(how: str) -> None:
         regression_loss(expected, reward).backward()
     else:
         policy_loss(expected, grid, threshold, reward).backward()
+    torch.testing.assert_close(scores[0].grad, expected.grad)
+
+
+def test_whole_images_teach_the_policy_as_the_others_do() -> None:
+    made, x, labels = objective(reward="borders", policy_loss="regression", distill=0.0, whole=0.5)
+    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
+    grids: list[Grid] = []
+    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
+    made.network.register_forward_pre_hook(lambda _, args: grids.append(args[1]))
+    made(x, labels, 5, torch.Generator().manual_seed(0))[0].backward()
+    assert grids[0].n_high == 5 and sorted(grids[0].high.sum((1, 2)).tolist()) == [0, 1, 2, 2]
+    expected = scores[0].detach().requires_grad_()
+    regression_loss(expected, border_density(labels, class_weights(SHARES, 1.0), 64)).backward()
     torch.testing.assert_close(scores[0].grad, expected.grad)
 
 

@@ -72,6 +72,15 @@ def test_stopped_and_resumed_equals_uninterrupted(camvid: Path, tmp_path: Path) 
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize(("whole", "expected"), [(0.0, 2), (0.5, 5), (1.0, 8)])
+def test_whole_images_are_counted_beside_the_target(whole: float, expected: int, camvid: Path, tmp_path: Path) -> None:
+    settings = config(camvid, batch=4, target=0.25, whole=whole, reward="borders", policy_loss="regression")
+    run, data = start(settings, tmp_path)  # four images of two blocks
+    assert run.job.high_count(0) == expected
+    train([run], data, None, lambda _: None, lambda: run.job.step > 0)
+    assert run.job.step == 1 and not run.error
+
+
 def test_a_loss_that_is_no_number_names_step_and_files(camvid: Path, tmp_path: Path) -> None:
     run, data = start(config(camvid, mode="dense", evaluations=1), tmp_path)
     with torch.no_grad():
@@ -234,7 +243,10 @@ def test_wrong_settings_are_named() -> None:
         UsageError, match=r"policy_loss cannot be 'regression': expected reinforce: only the reward borders"
     ):
         from_dict({"policy_loss": "regression"}, "x.yaml")
-    assert from_dict({"policy_loss": "regression", "reward": "borders"}, "x.yaml").policy_loss == "regression"
+    borders = {"policy_loss": "regression", "reward": "borders", "mode": "reinforce"}
+    assert from_dict({**borders, "whole": 0.5}, "x.yaml").whole == 0.5
+    with pytest.raises(UsageError, match=r"whole cannot be 0\.5: expected 0 where policy_loss is reinforce"):
+        from_dict({"mode": "reinforce", "whole": 0.5}, "x.yaml")
 
 
 @pytest.mark.parametrize("prior", [-0.1, 0.6, float("nan")])
