@@ -38,7 +38,7 @@ class TrainConfig:
         scale: smallest and largest random scale.
         aspect: largest random change of the ratio of width to height, in either direction; 1 keeps it.
         jitter: strength of the colour jitter, 0..1.
-        batch: images a step on each process.
+        batch: images a step, of all processes together.
         epochs: passes over the data set.
         lr, policy_lr: peak learning rates of network and policy network.
         encoder_lr: factor on `lr` for the encoder (0.25 with ImageNet weights, 1 from scratch).
@@ -52,7 +52,8 @@ class TrainConfig:
         lovasz: weight of the Lovász-Softmax loss of the logits in use, which stands in for the IoU; 0 is off.
         target: share of high blocks that "reinforce" trains for, and that the policies are evaluated at.
         whole: share of each batch's images that "reinforce" runs with every block high whatever the policy says, so
-            that the network does not forget high resolution; the others keep to `target`. 0 is off.
+            that the network does not forget high resolution; the others keep to `target`. 0 is off; else it must come
+            to at least one image of each process's part of a batch, and not to all of them.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its

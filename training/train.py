@@ -29,6 +29,7 @@ from segstream.training.distributed import World, join, leave, spread
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import Run, conclude, device_of, train
+from segstream.training.reinforce import whole_images
 from segstream.training.setup import Data, load_data
 from segstream.training.tracking import Tracker
 
@@ -48,6 +49,12 @@ def make_run(
         raise UsageError(
             f"{len(config.teachers)} teachers cannot share a batch of {local} images (on each of {world.size} "
             "processes): expected an image or more for each; raise 'batch' or name fewer 'teachers'."
+        )
+    whole = whole_images(config.whole, local)
+    if config.mode == "reinforce" and config.whole and not 0 < whole < local:
+        raise UsageError(
+            f"the setting whole, {config.whole}, comes to {whole} of the {local} images that each of {world.size} "
+            f"processes has of a batch: expected 1 to {local - 1} of them; change 'whole' or 'batch', or set whole to 0."
         )
     network = None
     if config.init is not None:

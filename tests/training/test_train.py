@@ -22,6 +22,7 @@ from segstream.palettes import CAMVID
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
+from segstream.training.job import Job
 from segstream.training.loop import Run, train
 from segstream.training.setup import Data, load_data
 from segstream.training.train import main, make_run, run_training
@@ -72,13 +73,29 @@ def test_stopped_and_resumed_equals_uninterrupted(camvid: Path, tmp_path: Path) 
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(("whole", "expected"), [(0.0, 2), (0.5, 5), (1.0, 8)])
+@pytest.mark.parametrize(("whole", "expected"), [(0.0, 2), (0.4, 5), (0.6, 5), (0.7, 6)])  # nearest: 2, 2 and 3 images
 def test_whole_images_are_counted_beside_the_target(whole: float, expected: int, camvid: Path, tmp_path: Path) -> None:
     settings = config(camvid, batch=4, target=0.25, whole=whole, reward="borders", policy_loss="regression")
     run, data = start(settings, tmp_path)  # four images of two blocks
     assert run.job.high_count(0) == expected
     train([run], data, None, lambda _: None, lambda: run.job.step > 0)
     assert run.job.step == 1 and not run.error
+
+
+@pytest.mark.parametrize(("whole", "found"), [(0.1, "0 of the 4"), (0.9, "4 of the 4")])
+def test_some_images_must_be_whole_and_some_not(whole: float, found: str, camvid: Path, tmp_path: Path) -> None:
+    settings = config(camvid, batch=4, whole=whole, reward="borders", policy_loss="regression")
+    with pytest.raises(UsageError, match=rf"whole, {whole}, comes to {found} .* expected 1 to 3 of them"):
+        start(settings, tmp_path)
+    run, _ = start(replace(settings, mode="dense", distill=0.0), tmp_path)  # which has no use for it
+    assert run.job.high_count(0) == 8
+
+
+def test_processes_have_whole_images_of_their_own(camvid: Path) -> None:
+    settings = config(camvid, batch=8, target=0.25, whole=0.25, reward="borders", policy_loss="regression")
+    shares = torch.ones(11, dtype=torch.float64) / 11
+    assert Job(settings, shares, (64, 128), CPU).high_count(0) == 2 * 2 + 3
+    assert Job(settings, shares, (64, 128), CPU, world=2).high_count(0) == 1 * 2 + 2  # 1.5 of 6 blocks
 
 
 def test_a_loss_that_is_no_number_names_step_and_files(camvid: Path, tmp_path: Path) -> None:
@@ -247,6 +264,9 @@ def test_wrong_settings_are_named() -> None:
     assert from_dict({**borders, "whole": 0.5}, "x.yaml").whole == 0.5
     with pytest.raises(UsageError, match=r"whole cannot be 0\.5: expected 0 where policy_loss is reinforce"):
         from_dict({"mode": "reinforce", "whole": 0.5}, "x.yaml")
+    with pytest.raises(UsageError, match=r"whole cannot be 1\.5: expected a share from 0 to 1"):
+        from_dict({**borders, "whole": 1.5}, "x.yaml")
+    assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 
 @pytest.mark.parametrize("prior", [-0.1, 0.6, float("nan")])
