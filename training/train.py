@@ -54,7 +54,7 @@ def make_run(
     if config.mode == "reinforce" and config.whole and not 0 < whole < local:
         raise UsageError(
             f"the setting whole, {config.whole}, comes to {whole} of the {local} images that each of {world.size} "
-            f"processes has of a batch: expected 1 to {local - 1} of them; change 'whole' or 'batch', or set whole to 0."
+            f"processes has of a batch: expected some and not all; change 'whole' or 'batch', or set whole to 0."
         )
     network = None
     if config.init is not None:
