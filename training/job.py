@@ -15,7 +15,7 @@ from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
 from segstream.training.objective import TERMS, Objective, judged, needs_judge, parameter_groups
-from segstream.training.reinforce import blocks_for, whole_images
+from segstream.training.reinforce import count_for
 
 WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
 
@@ -121,12 +121,12 @@ class Job:
         if self.config.mode == "reinforce":
             images = self.config.batch // self.world
             each = self.blocks // images
-            whole = whole_images(self.config.whole, images)
-            return whole * each + blocks_for(self.config.target, (images - whole) * each)
+            whole = count_for(self.config.whole, images)
+            return whole * each + count_for(self.config.target, (images - whole) * each)
         levels = self.config.levels
         turn, place = divmod(step, len(levels))
         order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(mixed_seed(self.seed, turn)))
-        return blocks_for(levels[int(order[place])], self.blocks)
+        return count_for(levels[int(order[place])], self.blocks)
 
     def run_step(self, images: Tensor, labels: Tensor, done: float) -> None:
         """Train on a batch.

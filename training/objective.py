@@ -13,14 +13,7 @@ from segstream.models import PolicyNet, SwiftNet
 from segstream.policies import detail
 from segstream.training import losses
 from segstream.training.config import TrainConfig
-from segstream.training.reinforce import (
-    policy_loss,
-    regression_loss,
-    sample_blocks,
-    sample_others,
-    top_blocks,
-    whole_images,
-)
+from segstream.training.reinforce import count_for, policy_loss, regression_loss, sample_blocks, top_blocks
 
 TERMS = ("loss", "task", "distill", "policy")
 BORDER_POWER = 1.0  # the rarer of two classes weighs frequency ** -BORDER_POWER in the reward "borders"
@@ -84,11 +77,8 @@ class Objective(nn.Module):
             # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
             with torch.autocast(x.device.type, enabled=False):
                 policy_logits = self.policy_net(x.float(), block)
-        whole = whole_images(config.whole, len(x))
-        if n_high < everything and policy_logits is not None and whole:
-            high = sample_others(policy_logits.detach(), whole, n_high - whole * rows * columns, generator)
-        elif n_high < everything and policy_logits is not None:
-            high, threshold = sample_blocks(policy_logits, n_high, generator)
+        if n_high < everything and policy_logits is not None:
+            high, threshold = sample_blocks(policy_logits, n_high, generator, count_for(config.whole, len(x)))
         elif n_high < everything:
             high = mixed_grid(x, block, n_high, generator)
         logits = self.network(x, None if high is None else Grid(high, block, n_high))
@@ -104,9 +94,9 @@ class Objective(nn.Module):
             known = labels[:, 2::4, 2::4] != IGNORE
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
-        if policy_logits is not None and high is not None:
+        if policy_logits is not None and high is not None and threshold is not None:
             seen, reward = self.reward(loss.detach(), labels, judge)
-            if threshold is None or config.policy_loss == "regression":
+            if config.policy_loss == "regression":
                 policy = regression_loss(policy_logits[seen], reward)
             else:
                 policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)

@@ -30,9 +30,9 @@ from torch import Tensor
 SHARPNESS = 3.0  # how far apart regression draws logits: at 1 the noise of sampling (1.8) hides what was learned
 
 
-def blocks_for(share: float, blocks: int) -> int:
-    """Number of high blocks among `blocks`, at the share wanted."""
-    return min(blocks, max(0, round(share * blocks)))
+def count_for(share: float, total: int) -> int:
+    """Number of high blocks, or whole images, among `total`, at the share wanted."""
+    return min(total, max(0, round(share * total)))
 
 
 def logistic_noise(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,36 +60,22 @@ def top_blocks(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return high.view_as(values), (ordered[max(count - 1, 0)] + ordered[min(count, flat.numel() - 1)]) / 2
 
 
-def sample_blocks(logits: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_blocks(logits: Tensor, count: int, generator: torch.Generator, whole: int = 0) -> tuple[Tensor, Tensor]:
     """Draw exactly `count` high blocks of a batch.
 
     Args:
         logits: float32 [N, GH, GW].
+        whole: number of images, drawn at random, whose blocks come before all others.
 
     Returns:
         bool [N, GH, GW], and the threshold by which all logits were moved down.
     """
     with torch.no_grad():
-        return top_blocks(logits.detach() + logistic_noise(logits, generator), count)
-
-
-def whole_images(share: float, images: int) -> int:
-    """Number of images among `images` that run with every block high, at the share wanted."""
-    return min(images, max(0, round(share * images)))
-
-
-def sample_others(logits: Tensor, whole: int, count: int, generator: torch.Generator) -> Tensor:
-    """Every block of `whole` images, drawn at random, and exactly `count` blocks of the others.
-
-    Args:
-        logits: float32 [N, GH, GW], which the others' blocks are drawn by.
-
-    Returns:
-        bool [N, GH, GW].
-    """
-    order = torch.argsort(torch.rand(len(logits), device=logits.device, generator=generator))
-    chosen, _ = sample_blocks(logits.index_select(0, order[whole:]), count, generator)
-    return torch.ones_like(logits, dtype=torch.bool).index_copy_(0, order[whole:], chosen)
+        values = logits.detach() + logistic_noise(logits, generator)
+        if whole:
+            images = torch.argsort(torch.rand(len(values), device=values.device, generator=generator))
+            values.index_fill_(0, images[:whole], torch.inf)
+        return top_blocks(values, count)
 
 
 def policy_loss(logits: Tensor, high: Tensor, threshold: Tensor, reward: Tensor) -> Tensor:
@@ -128,7 +114,7 @@ def regression_loss(logits: Tensor, reward: Tensor) -> Tensor:
 def calibrate(logits: Tensor, share: float) -> float:
     """What to subtract from logits [M, GH, GW] so that `share` of them lies above 0."""
     ordered = logits.reshape(-1).float().sort(descending=True).values
-    count = blocks_for(share, ordered.numel())
+    count = count_for(share, ordered.numel())
     if count == 0:
         return float(ordered[0]) + 1e-3
     if count == ordered.numel():

@@ -29,7 +29,7 @@ from segstream.training.distributed import World, join, leave, spread
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import Run, conclude, device_of, train
-from segstream.training.reinforce import whole_images
+from segstream.training.reinforce import count_for
 from segstream.training.setup import Data, load_data
 from segstream.training.tracking import Tracker
 
@@ -50,7 +50,7 @@ def make_run(
             f"{len(config.teachers)} teachers cannot share a batch of {local} images (on each of {world.size} "
             "processes): expected an image or more for each; raise 'batch' or name fewer 'teachers'."
         )
-    whole = whole_images(config.whole, local)
+    whole = count_for(config.whole, local)
     if config.mode == "reinforce" and config.whole and not 0 < whole < local:
         raise UsageError(
             f"the setting whole, {config.whole}, comes to {whole} of the {local} images that each of {world.size} "

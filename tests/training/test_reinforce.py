@@ -23,7 +23,6 @@ from segstream.training.reinforce import (
     policy_loss,
     regression_loss,
     sample_blocks,
-    sample_others,
     top_blocks,
 )
 from segstream.training.validate import Split, oracle_scores
@@ -43,7 +42,7 @@ def test_whole_images_run_high_and_the_others_keep_their_number() -> None:
     logits[range(4), [0, 0, 1, 1], [0, 1, 2, 0]] = 30  # what a sensible choice takes first, another block in each image
     drawn, grids = set(), set()
     for _ in range(40):
-        high = sample_others(logits, 1, 4, generator)
+        high, _ = sample_blocks(logits, 6 + 4, generator, whole=1)
         assert int(high.sum()) == 6 + 4
         (whole,) = (i for i in range(4) if high[i].all())
         drawn.add(whole)

@@ -91,8 +91,8 @@ def test_some_images_must_be_whole_and_some_not(whole: float, found: str, camvid
     assert run.job.high_count(0) == 8
 
 
-def test_processes_have_whole_images_of_their_own(camvid: Path) -> None:
-    settings = config(camvid, batch=8, target=0.25, whole=0.25, reward="borders", policy_loss="regression")
+def test_processes_have_whole_images_of_their_own() -> None:
+    settings = config(Path(), batch=8, target=0.25, whole=0.25, reward="borders", policy_loss="regression")
     shares = torch.ones(11, dtype=torch.float64) / 11
     assert Job(settings, shares, (64, 128), CPU).high_count(0) == 2 * 2 + 3
     assert Job(settings, shares, (64, 128), CPU, world=2).high_count(0) == 1 * 2 + 2  # 1.5 of 6 blocks
