@@ -1,7 +1,7 @@
 """Counting the multiply-accumulates that really run, in units of 1e9 (GMAC).
 
-Convolutions are counted, as the field does; everything but the pyramid's small means is proportional to the number of
-tiles, so one run of one tile under torch's own counter tells the cost of any grid.
+Convolutions are counted, as the field does; everything but the pyramid's small means is proportional to the numbers of
+high and low tiles, so one run of each under torch's own counter tells the cost of any grid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Costs:
     """What a model costs at a block side.
 
     Attributes:
-        tile: MACs of one tile, from the stem to the logits.
+        high_tile, low_tile: MACs of one tile of a high and of a low block, from the stem to the logits.
         canvas_pixel: MACs for each stride-32 pixel of the dense canvas (only of networks with local interpolation,
             whose whole pyramid runs dense).
         level_pixel: MACs for each mean of the pyramid's levels.
@@ -31,7 +31,8 @@ class Costs:
         block: side of a block in pixels.
     """
 
-    tile: int
+    high_tile: int
+    low_tile: int
     canvas_pixel: int
     level_pixel: int
     policy_block: int
@@ -43,8 +44,8 @@ class Costs:
         The policy network counts where the policy is "learned".
         """
         blocks = rows * columns * images
-        tiles = 4 * n_high + (blocks - n_high)
-        macs = self.tile * tiles + self.canvas_pixel * blocks * (self.block // 32) ** 2
+        macs = self.high_tile * 4 * n_high + self.low_tile * (blocks - n_high)
+        macs += self.canvas_pixel * blocks * (self.block // 32) ** 2
         macs += self.level_pixel * images * sum(r * max(1, round(r * columns / rows)) for r in POOL_GRIDS)
         if policy == "learned":
             macs += self.policy_block * blocks
@@ -56,21 +57,20 @@ class Costs:
 
 
 def measure(model: Model, block: int) -> Costs:
-    """Find what a model costs by running one low block under torch's counter."""
+    """Find what a model costs by running one high and one low block under torch's counter."""
     network = model.network
     x = torch.zeros(1, 3, block, block, device=next(network.parameters()).device)
-    grid = Grid(torch.zeros(1, 1, 1, dtype=torch.bool, device=x.device), block)
-    total = count(network.tile_logits, x, grid)
     level_pixel = cast(BNReluConv, network.spp.spp[0]).conv.weight.numel()
-    tile = total - level_pixel * sum(r * r for r in POOL_GRIDS)
-    canvas_pixel = 0
-    if not network.seamless:
-        canvas_pixel = pyramid_pixel(network)
-        tile -= canvas_pixel * (block // 32) ** 2
+    canvas_pixel = 0 if network.seamless else pyramid_pixel(network)
+    once = level_pixel * sum(r * r for r in POOL_GRIDS) + canvas_pixel * (block // 32) ** 2
+    of_blocks = []
+    for high in (True, False):
+        grid = Grid(torch.full((1, 1, 1), high, device=x.device), block)
+        of_blocks.append(count(network, x, grid) - once)
     policy_block = 0
     if model.policy_net is not None:
         policy_block = count(model.policy_net, x, block)
-    return Costs(tile, canvas_pixel, level_pixel, policy_block, block)
+    return Costs(of_blocks[0] // 4, of_blocks[1], canvas_pixel, level_pixel, policy_block, block)
 
 
 def pyramid_pixel(network: SwiftNet) -> int:

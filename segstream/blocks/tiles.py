@@ -91,10 +91,14 @@ def pad(tiles: Tensor, grid: Grid, p: int, edge: str = "zeros") -> Tensor:
 
 def to_lists(tiles: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Split tiles [T, C, q, q] into the high blocks [Nh, C, 2q, 2q] and the low blocks [Nl, C, q, q]."""
-    _, c, q, _ = tiles.shape
-    high = tiles[: 4 * grid.n_high].view(grid.n_high, 2, 2, c, q, q)
-    high = high.permute(0, 3, 1, 4, 2, 5).reshape(grid.n_high, c, 2 * q, 2 * q)
-    return high, tiles[4 * grid.n_high :]
+    return join_tiles(tiles[: 4 * grid.n_high]), tiles[4 * grid.n_high :]
+
+
+def join_tiles(tiles: Tensor) -> Tensor:
+    """Put the four tiles of each high block together: [4 * Nh, C, q, q] -> [Nh, C, 2q, 2q]."""
+    t, c, q, _ = tiles.shape
+    high = tiles.view(t // 4, 2, 2, c, q, q)
+    return high.permute(0, 3, 1, 4, 2, 5).reshape(t // 4, c, 2 * q, 2 * q)
 
 
 def from_lists(high: Tensor, low: Tensor) -> Tensor:

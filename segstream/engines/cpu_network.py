@@ -188,6 +188,7 @@ class RowNetwork:
         conv = network.logits.conv
         self.logits = Pointwise(conv.weight[:, :, 0, 0].contiguous(), cast(Tensor, conv.bias))
         self.classes = self.logits.outputs
+        self.subpixel = None if network.subpixel is None else five_at_once(conv, network.subpixel)
         self.work = Workspace()
 
     def __call__(self, x: Tensor, high: NDArray[np.bool_], block: int) -> Tensor:
@@ -226,6 +227,10 @@ class RowNetwork:
 
     def combine(self, joined: Tensor, level: Level, blocks: Blocks) -> Tensor:
         """The last convolutions, and BlockCombine: rows [level.rows, 128] -> [1, K, GH*2q, GW*2q]."""
+        if self.subpixel is not None and blocks.n_low:
+            rows = self.work.take("logits", level.rows, self.subpixel.outputs)
+            self.blends[-1].blend(joined, level, rows, self.work, then=self.subpixel)
+            return self.canvas(rows.view(-1, self.classes), subpixel_index(level, blocks))
         q, k = level.q, self.classes
         area = 4 * q * q
         rows = self.work.take("logits", level.rows + blocks.n_low * area, k)
@@ -240,10 +245,36 @@ class RowNetwork:
             found = rows.index_select(0, level.enlarge[first : first + patches * near]).view(patches, near, k)
             torch.bmm(matrix.expand(patches, -1, -1), found, out=rows[level.rows :].view(patches, per_patch, k))
             index = combined_index(level, blocks)
+        return self.canvas(rows, index)
+
+    def canvas(self, rows: Tensor, index: NDArray[np.int32]) -> Tensor:
+        """Lay rows [R, K] out as a picture, [1, K, H, W], whose pixels' rows `index` [H, W] names."""
         height, width = index.shape
         flat = torch.from_numpy(np.ascontiguousarray(index).reshape(-1))
-        canvas = torch.index_select(rows, 0, flat, out=self.work.take("canvas", height * width, k))
-        return canvas.view(1, height, width, k).permute(0, 3, 1, 2)
+        canvas = torch.index_select(rows, 0, flat, out=self.work.take("canvas", height * width, self.classes))
+        return canvas.view(1, height, width, self.classes).permute(0, 3, 1, 2)
+
+
+def five_at_once(logits: nn.Conv2d, subpixel: nn.Conv2d) -> Pointwise:
+    """The last layers of high and low blocks side by side: K logits of a high pixel, then K for each of 2x2 pixels.
+
+    Every pixel gets all of them and uses one or four: next to the convolution before, that costs nothing worth saving.
+    """
+    classes, width = logits.weight.shape[:2]
+    weight = subpixel.weight.view(classes, 4, width).transpose(0, 1).reshape(-1, width)  # [4 * K, C], pixel by pixel
+    bias = cast(Tensor, subpixel.bias).view(classes, 4).T.reshape(-1)
+    weight = torch.cat([logits.weight[:, :, 0, 0], weight]).contiguous()
+    return Pointwise(weight, torch.cat([cast(Tensor, logits.bias), bias]))
+
+
+def subpixel_index(level: Level, blocks: Blocks) -> NDArray[np.int32]:
+    """[GH*2q, GW*2q]: where each pixel's K logits are among the five that every row has, see `five_at_once`."""
+    side = 2 * level.q
+    index = (5 * level.fine).reshape(blocks.rows, side, blocks.columns, side)
+    within = np.arange(side, dtype=np.int32) % 2
+    part = 1 + 2 * within[None, :, None, None] + within[None, None, None, :]
+    np.add(index, part, out=index, where=~blocks.high[:, None, :, None])
+    return index.reshape(level.fine.shape)
 
 
 def combined_index(level: Level, blocks: Blocks) -> NDArray[np.int32]:

@@ -100,8 +100,10 @@ def build_model(spec: ModelSpec, tensors: dict[str, Tensor], where: str) -> Mode
         raise ModelError(
             f"{where} asks for the encoder {spec.encoder!r}, but this version knows only {', '.join(ENCODERS)}"
         )
-    network = SwiftNet(spec.encoder, len(spec.classes), seamless=spec.interpolation == "seamless")
-    fill(network, {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}, where)
+    network_tensors = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+    seamless, subpixel = spec.interpolation == "seamless", "subpixel.weight" in network_tensors
+    network = SwiftNet(spec.encoder, len(spec.classes), seamless, subpixel)
+    fill(network, network_tensors, where)
     policy_net = None
     policy_tensors = {k[7:]: v for k, v in tensors.items() if k.startswith("policy.")}
     if policy_tensors:

@@ -58,12 +58,12 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> Model:
     return read_model(model_path(name))
 
 
-def untrained_model(encoder: str = "resnet18", seed: int = 0) -> Model:
+def untrained_model(encoder: str = "resnet18", seed: int = 0, subpixel: bool = False) -> Model:
     """A model with seeded random weights: as fast as a trained one, and of no other use."""
     spec = ModelSpec(name=UNTRAINED, encoder=encoder, classes=tuple(CAMVID), palette=tuple(CAMVID.values()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SwiftNet(encoder, len(spec.classes)).eval()
+        network = SwiftNet(encoder, len(spec.classes), subpixel=subpixel).eval()
         policy_net = PolicyNet().eval()
         for module in (*network.modules(), *policy_net.modules()):
             if isinstance(module, nn.BatchNorm2d):

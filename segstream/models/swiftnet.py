@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from segstream.blocks import Grid, combine, sample
 from segstream.blocks.grid import BLOCK_SIDES
 from segstream.blocks.layers import convolve, enlarge_to, from_canvas, to_canvas
+from segstream.blocks.tiles import join_tiles, place_blocks
 from segstream.models.efficientnet import EfficientNetLite1
 from segstream.models.resnet import ResNet, resnet18, resnet50
 
@@ -88,9 +89,11 @@ class SwiftNet(nn.Module):
         classes: number of classes.
         seamless: enlarge features across block borders, so that all-high equals the dense network; False enlarges each
             block by itself, for the authors' checkpoints.
+        subpixel: give low blocks a last layer of their own, of four logits a pixel and class, which make 2x2 pixels
+            (Shi et al., CVPR 2016): so the class map of a low block is as fine as that of a high one.
     """
 
-    def __init__(self, encoder: str, classes: int, seamless: bool = True) -> None:
+    def __init__(self, encoder: str, classes: int, seamless: bool = True, subpixel: bool = False) -> None:
         super().__init__()
         if encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, not {encoder!r}")
@@ -101,6 +104,7 @@ class SwiftNet(nn.Module):
         self.spp = PyramidPooling(deepest, width)
         self.upsample = nn.ModuleList([UpsampleBlend(channels, width) for channels in reversed(skips)])
         self.logits = BNReluConv(width, classes, 1, bias=True)
+        self.subpixel = nn.Conv2d(width, 4 * classes, 1) if subpixel else None
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """Logits of an image.
@@ -113,17 +117,39 @@ class SwiftNet(nn.Module):
             [N, classes, ceil(H/4), ceil(W/4)].
         """
         if grid is None:
-            return self.tile_logits(x)
+            return self.logits(self.features(x))
         check_size(x, grid)
-        return combine(self.tile_logits(x, grid), grid, self.seamless)
+        features = self.features(x, grid)
+        if self.subpixel is None:
+            return combine(self.logits(features), grid, self.seamless)
+        return combine_subpixel(self.logits, self.subpixel, features, grid)
 
-    def tile_logits(self, x: Tensor, grid: Grid | None = None) -> Tensor:
-        """Logits before BlockCombine: tiles [T, classes, q, q] with q = block / 8, or dense without a grid."""
+    def features(self, x: Tensor, grid: Grid | None = None) -> Tensor:
+        """What the last layer takes: tiles [T, width, q, q] with q = block / 8, or dense without a grid."""
         *skips, x = self.encoder(x, grid)
         x = self.spp(x, grid, self.seamless)
         for blend, skip in zip(self.upsample, reversed(skips), strict=True):
             x = blend(x, skip, grid, self.seamless)
-        return self.logits(x)
+        return x
+
+
+def combine_subpixel(logits: BNReluConv, subpixel: nn.Conv2d, x: Tensor, grid: Grid) -> Tensor:
+    """The last layer and BlockCombine where each pixel of a low block makes 2x2 pixels.
+
+    Args:
+        logits: the last layer of high blocks, whose norm is that of low ones too.
+        subpixel: the last layer of low blocks.
+        x: tiles [T, width, q, q].
+        grid: which blocks are high.
+
+    Returns:
+        [N, classes, GH*2q, GW*2q].
+    """
+    x = F.relu(logits.norm(x))
+    first_low = 4 * grid.n_high
+    high = join_tiles(logits.conv(x[:first_low]))
+    low = F.pixel_shuffle(subpixel(x[first_low:]), 2)
+    return place_blocks(torch.cat([high, low]), grid, 2 * x.shape[-1])
 
 
 def check_size(x: Tensor, grid: Grid) -> None:

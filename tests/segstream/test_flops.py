@@ -11,14 +11,15 @@ from segstream.models import Model, PolicyNet, SwiftNet
 from segstream.models.registry import untrained_model
 
 
-def model_of(encoder: str, classes: int, seamless: bool) -> Model:
-    return Model(SwiftNet(encoder, classes, seamless).eval(), PolicyNet().eval(), untrained_model().spec)
+def model_of(encoder: str, classes: int, seamless: bool, subpixel: bool = False) -> Model:
+    return Model(SwiftNet(encoder, classes, seamless, subpixel).eval(), PolicyNet().eval(), untrained_model().spec)
 
 
+@pytest.mark.parametrize("subpixel", [False, True])
 @pytest.mark.parametrize("seamless", [True, False])
 @pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-lite1"])
-def test_any_grid_costs_what_torch_counts(encoder: str, seamless: bool) -> None:
-    model = model_of(encoder, 7, seamless)
+def test_any_grid_costs_what_torch_counts(encoder: str, seamless: bool, subpixel: bool) -> None:
+    model = model_of(encoder, 7, seamless, subpixel)
     costs = measure(model, 64)
     x = torch.zeros(1, 3, 128, 192)
     for share in (0.5, 0.0, 1.0):

@@ -75,6 +75,13 @@ def test_nineteen_classes() -> None:
     compare(RowNetwork(reference), reference, np.array([[True, False, False], [False, False, True]]), 64)
 
 
+@pytest.mark.parametrize("high", [[[True, False, False], [False, False, True]], [[False]], [[True, True]]])
+@pytest.mark.parametrize("block", [64, 128])
+def test_subpixel(high: list[list[bool]], block: int) -> None:
+    reference = untrained_model(subpixel=True).network
+    compare(RowNetwork(reference), reference, np.array(high), block)
+
+
 def test_a_batch_norm_with_negative_scales() -> None:
     """A negative scale can be folded into a convolution but not moved across a ReLU."""
     torch.manual_seed(4)

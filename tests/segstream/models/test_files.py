@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from segstream.blocks import Grid
 from segstream.errors import ModelError, OutputError
 from segstream.models import Model, load_model, read_model, save_model
 from segstream.models.checkpoints import import_authors, read_checkpoint
@@ -33,6 +34,16 @@ def test_what_is_written_is_read_again(model: Model, tmp_path: Path) -> None:
         assert again.policy_net is not None and model.policy_net is not None
         assert torch.equal(again.policy_net(x, 64), model.policy_net(x, 64))
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_subpixel_layer_is_written_and_read_again(tmp_path: Path) -> None:
+    model = untrained_model(subpixel=True)
+    save_model(model, tmp_path / "model.safetensors", torch.float32)
+    again = load_model(tmp_path / "model.safetensors")
+    grid = Grid(torch.tensor([[[True, False]]]), 64)
+    x = torch.randn(1, 3, 64, 128)
+    with torch.no_grad():
+        assert torch.equal(again.network(x, grid), model.network(x, grid))
 
 
 def test_half_precision_files_are_half_the_size(model: Model, tmp_path: Path) -> None:

@@ -115,6 +115,40 @@ def test_all_high_equals_dense_and_all_low_equals_half_size(
 
 
 @torch.no_grad()
+def test_subpixel_gives_each_low_pixel_four_and_leaves_high_blocks_alone() -> None:
+    torch.manual_seed(0)
+    network, plain = SwiftNet("resnet18", 5, subpixel=True).eval(), SwiftNet("resnet18", 5).eval()
+    plain.load_state_dict(network.state_dict(), strict=False)
+    x = torch.randn(1, 3, 128, 128)
+    high = torch.tensor([[[True, False], [False, True]]])
+    found, expected = network(x, Grid(high, 64)), plain(x, Grid(high, 64))
+    is_high = high.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(found)
+    assert relative(found[is_high], expected[is_high]) < 1e-6
+    assert relative(network(x), plain(x)) == 0
+    assert relative(network(x, Grid(torch.ones_like(high), 64)), plain(x)) < 1e-5
+
+    # Of the four logits of a pixel the first is the upper left one, the last the lower right one.
+    assert network.subpixel is not None
+    bias = torch.arange(20.0)
+    network.subpixel.weight.zero_()
+    network.subpixel.bias.copy_(bias)
+    low = network(x, Grid(torch.zeros_like(high), 64))
+    assert low[0, 3, 6:8, 10:12].flatten().tolist() == bias[12:16].tolist()
+
+
+@torch.no_grad()
+def test_subpixel_can_do_what_enlarging_by_repeating_does() -> None:
+    torch.manual_seed(0)
+    network = SwiftNet("resnet18", 5, subpixel=True).eval()
+    assert network.subpixel is not None
+    network.subpixel.weight.copy_(network.logits.conv.weight.repeat_interleave(4, 0))
+    network.subpixel.bias.copy_(network.logits.conv.bias.repeat_interleave(4))  # type: ignore[union-attr]
+    x = torch.randn(1, 3, 64, 128)
+    small = network(F.avg_pool2d(x, 2)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert relative(network(x, Grid(torch.zeros(1, 1, 2, dtype=torch.bool), 64)), small) < 1e-5
+
+
+@torch.no_grad()
 def test_an_image_does_not_see_the_rest_of_its_batch(network: SwiftNet) -> None:
     x = torch.randn(2, 3, 128, 128)
     high = torch.tensor([[[True, False], [False, True]], [[False, True], [False, False]]])
@@ -139,9 +173,10 @@ def test_a_wrong_image_is_refused_with_the_size_that_would_work() -> None:
         SwiftNet("vgg", 3)
 
 
-def test_the_network_learns_through_the_blocks() -> None:
+@pytest.mark.parametrize("subpixel", [False, True])
+def test_the_network_learns_through_the_blocks(subpixel: bool) -> None:
     torch.manual_seed(1)
-    network = SwiftNet("resnet18", 2)
+    network = SwiftNet("resnet18", 2, subpixel=subpixel)
     x = torch.randn(2, 3, 64, 128)
     target = (x.mean(1) > 0).long()[:, ::4, ::4]
     grid = Grid(torch.tensor([[[True, False]], [[False, True]]]), 64)
