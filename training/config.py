@@ -33,6 +33,8 @@ class TrainConfig:
         encoder: a name of `segstream.models.swiftnet.ENCODERS`.
         encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
         init: model file (.safetensors) whose network to start from; null starts from scratch.
+        subpixel: give low blocks a last layer of their own, of four logits a pixel and class that make 2x2 pixels, so
+            that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`.
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
@@ -54,6 +56,9 @@ class TrainConfig:
         whole: share of each batch's images that "reinforce" runs with every block high whatever the policy says, so
             that the network does not forget high resolution; the others keep to `target`. 0 is off; else it must come
             to at least one image of each process's part of a batch, and not to all of them.
+        both: run each batch's images twice in a step, as the policy (or "mixed") says and with every block high, so
+            that both are learned from every image (the sandwich rule of Yu and Huang, ICCV 2019, for one network of
+            several sizes). A step so costs about twice as much.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
@@ -80,6 +85,7 @@ class TrainConfig:
     encoder: str = "resnet18"
     encoder_weights: str | None = None
     init: str | None = None
+    subpixel: bool = False
     block: int = 64
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
@@ -99,6 +105,7 @@ class TrainConfig:
     lovasz: float = 0.0
     target: float = 0.19
     whole: float = 0.0
+    both: bool = False
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     policy_loss: str = "reinforce"
@@ -137,6 +144,8 @@ class TrainConfig:
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
         check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
+        check(not (self.both and self.whole), "both", self.both, "false where some images are whole already")
+        check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
         check(

@@ -66,7 +66,7 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
-                network = SwiftNet(config.encoder, len(shares))
+                network = SwiftNet(config.encoder, len(shares), subpixel=config.subpixel)
                 start_residuals_at_zero(network)
             policy_net = PolicyNet() if config.mode == "reinforce" else None
         self.objective = Objective(config, network, policy_net, shares).to(device)
@@ -115,7 +115,10 @@ class Job:
         return (self.config.batch // self.world) * (width // self.config.block) * (height // self.config.block)
 
     def high_count(self, step: int) -> int:
-        """How many blocks run high at a step; a function of seed and step alone."""
+        """How many blocks run high at a step; a function of seed and step alone.
+
+        With the setting `both` these are the blocks of the images' first run, which alone has low ones.
+        """
         if self.config.mode == "dense":
             return self.blocks
         if self.config.mode == "reinforce":

@@ -146,7 +146,7 @@ def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, s
 
 def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
     """The averaged weights as a model on the CPU; the policy's last bias moved so that 0 is its threshold."""
-    network = SwiftNet(config.encoder, len(data.classes))
+    network = SwiftNet(config.encoder, len(data.classes), subpixel=config.subpixel)
     network.load_state_dict(copy.deepcopy(job.network.state_dict()))
     policy_net = None
     if job.policy_net is not None:

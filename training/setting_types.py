@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
-NAMES = {int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
 
 
 def as_setting(value: Any, hint: Any) -> Any:

@@ -61,6 +61,8 @@ def make_run(
         model = load_model(config.init)
         if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
             raise UsageError(f"the model {config.init} has another encoder or other classes than {config.name}.")
+        if (model.network.subpixel is not None) != config.subpixel:
+            raise UsageError(f"the model {config.init} fits the setting subpixel: {str(not config.subpixel).lower()}.")
         network = model.network.train()
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size

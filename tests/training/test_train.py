@@ -168,6 +168,17 @@ def test_teachers_of_other_classes_are_refused(camvid: Path, tmp_path: Path) -> 
         config(camvid, mode="dense", teachers=("a.safetensors",), distill=0.0)
 
 
+def test_a_start_with_and_without_a_subpixel_layer(camvid: Path, tmp_path: Path) -> None:
+    save_model(untrained_model(subpixel=True), tmp_path / "start.safetensors", torch.float32)
+    settings = config(camvid, encoder="resnet18", subpixel=True, init=str(tmp_path / "start.safetensors"))
+    run, _ = start(settings, tmp_path)
+    expected = untrained_model(subpixel=True).network.subpixel
+    found = run.job.objective.network.subpixel
+    assert expected is not None and found is not None and torch.equal(found.weight, expected.weight)
+    with pytest.raises(UsageError, match=r"start\.safetensors fits the setting subpixel: true"):
+        start(replace(settings, subpixel=False), tmp_path)
+
+
 def test_a_refused_training_gives_ctrl_c_back(camvid: Path, tmp_path: Path) -> None:
     """The first training is made and the second refused."""
     before = signal.getsignal(signal.SIGINT)
@@ -266,6 +277,12 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"mode": "reinforce", "whole": 0.5}, "x.yaml")
     with pytest.raises(UsageError, match=r"whole cannot be 1\.5: expected a share from 0 to 1"):
         from_dict({**borders, "whole": 1.5}, "x.yaml")
+    with pytest.raises(UsageError, match="both cannot be True: expected false where some images are whole"):
+        from_dict({**borders, "whole": 0.5, "both": True}, "x.yaml")
+    with pytest.raises(UsageError, match="subpixel cannot be True: expected false: dense has no low blocks"):
+        from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
+    with pytest.raises(UsageError, match="both cannot be 1: expected true or false"):
+        from_dict({**borders, "both": 1}, "x.yaml")
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 
