@@ -13,29 +13,27 @@ constexpr int DEPTH = 128;      // channels of the decoder at most
 constexpr int COLUMNS = CLASS_COLUMNS;  // classes a pass computes: 16 or 32
 constexpr int A_PITCH = DEPTH + 8, B_PITCH = COLUMNS + 8, STAGE_PITCH = COLUMNS + 8;
 
-// relu(x * scale + shift) @ weights + bias. Launch: 256 threads, blockIdx.x = group of rows, blockIdx.y = group of classes.
-KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple of 16, at most 128
-                    const float* scale,     // [depth]
-                    const float* shift,     // [depth]
-                    const __half* weights,  // [depth, columns], columns a multiple of COLUMNS
-                    const float* bias,      // [columns]
-                    __half* out,            // [rows, columns]
-                    int rows, int depth, int columns) {
-#ifdef FIXED_DEPTH
-  depth = FIXED_DEPTH;
-#endif
-  __shared__ __align__(128) __half a_rows[ROWS * A_PITCH];
-  __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
-  const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS, groups = depth / 8;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+// Columns [first_column, first_column + COLUMNS) of the weights, by all threads of a block.
+__device__ inline void load_columns(__half* b_rows,         // [depth, B_PITCH]
+                                    const __half* weights,  // [depth, columns]
+                                    int depth, int columns, int first_column) {
   for (int i = threadIdx.x; i < depth * COLUMNS / 8; i += blockDim.x) {
     const int k = i / (COLUMNS / 8), n = i % (COLUMNS / 8) * 8;
     *reinterpret_cast<Pack<__half, 8>*>(b_rows + k * B_PITCH + n) =
         *reinterpret_cast<const Pack<__half, 8>*>(weights + (long long)k * columns + first_column + n);
   }
-  after_previous();
+}
+
+// relu(x * scale + shift) of the rows [first, first + ROWS), by all threads of a block. Rows past the last hold
+// anything: their results are not stored.
+__device__ inline void load_rows(__half* a_rows,      // [ROWS, A_PITCH]
+                                 const __half* x,     // [rows, depth]
+                                 const float* scale,  // [depth]
+                                 const float* shift,  // [depth]
+                                 int first, int rows, int depth) {
   // A thread keeps to its eight channels.
   constexpr int AHEAD = 8;  // loads under way
+  const int groups = depth / 8;
   const int c = threadIdx.x % groups * 8, own = threadIdx.x / groups, rows_at_once = blockDim.x / groups;
   const auto gain = *reinterpret_cast<const Pack<float, 8>*>(scale + c);
   const auto offset = *reinterpret_cast<const Pack<float, 8>*>(shift + c);
@@ -50,7 +48,7 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
     for (int j = 0; j < AHEAD; j++) {
       const int row = begin + j * rows_at_once;
       if (row >= ROWS) continue;
-      Raw pack;  // rows past the last hold anything: their results are not stored
+      Raw pack;
 #pragma unroll
       for (int k = 0; k < 8; k += 2) {
         const float2 value = __half22float2(reinterpret_cast<const __half2&>(packs[j].v[k]));
@@ -60,11 +58,20 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
       *reinterpret_cast<RawWord*>(a_rows + row * A_PITCH + c) = reinterpret_cast<const RawWord&>(pack);
     }
   }
-  __syncthreads();
+}
+
+// Rows @ columns + bias, as halves: each warp leaves its 16 rows in its part of `stage`, which may lie where the rows
+// or the columns were.
+__device__ inline void multiply_rows(const __half* a_rows,  // [ROWS, A_PITCH]
+                                     const __half* b_rows,  // [depth, B_PITCH]
+                                     const float* bias,     // [COLUMNS]
+                                     __half* stage,         // [ROWS, STAGE_PITCH]
+                                     int depth) {
+  const int warp = threadIdx.x / 32;
   wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[COLUMNS / 16];
 #pragma unroll
   for (int n = 0; n < COLUMNS / 16; n++)  // the same row sixteen times
-    wmma::load_matrix_sync(sums[n], bias + first_column + n * 16, 0, wmma::mem_row_major);
+    wmma::load_matrix_sync(sums[n], bias + n * 16, 0, wmma::mem_row_major);
   for (int k = 0; k < depth / 16; k++) {
     wmma::fragment<wmma::matrix_a, 16, 16, 16, __half, wmma::row_major> a;
     wmma::load_matrix_sync(a, a_rows + warp * 16 * A_PITCH + k * 16, A_PITCH);
@@ -76,21 +83,95 @@ KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple o
     }
   }
   __syncthreads();
-  __half* stage = a_rows + warp * 16 * STAGE_PITCH;
 #pragma unroll
   for (int n = 0; n < COLUMNS / 16; n++) {
     // Fragments of sums in half and in float hold the same places.
     wmma::fragment<wmma::accumulator, 16, 16, 16, __half> halves;
 #pragma unroll
     for (int i = 0; i < sums[n].num_elements; i++) halves.x[i] = __float2half_rn(sums[n].x[i]);
-    wmma::store_matrix_sync(stage + n * 16, halves, STAGE_PITCH, wmma::mem_row_major);
+    wmma::store_matrix_sync(stage + warp * 16 * STAGE_PITCH + n * 16, halves, STAGE_PITCH, wmma::mem_row_major);
   }
   __syncwarp();
+}
+
+// relu(x * scale + shift) @ weights + bias. Launch: 256 threads, blockIdx.x = group of rows, blockIdx.y = group of
+// classes.
+KERNEL class_logits(const __half* x,        // [rows, depth], depth a multiple of 16, at most 128
+                    const float* scale,     // [depth]
+                    const float* shift,     // [depth]
+                    const __half* weights,  // [depth, columns], columns a multiple of COLUMNS
+                    const float* bias,      // [columns]
+                    __half* out,            // [rows, columns]
+                    int rows, int depth, int columns) {
+#ifdef FIXED_DEPTH
+  depth = FIXED_DEPTH;
+#endif
+  __shared__ __align__(128) __half a_rows[ROWS * A_PITCH];
+  __shared__ __align__(128) __half b_rows[DEPTH * B_PITCH];
+  const int first = blockIdx.x * ROWS, first_column = blockIdx.y * COLUMNS;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  load_columns(b_rows, weights, depth, columns, first_column);
+  after_previous();
+  load_rows(a_rows, x, scale, shift, first, rows, depth);
+  __syncthreads();
+  multiply_rows(a_rows, b_rows, bias + first_column, a_rows, depth);
   for (int i = lane; i < 16 * COLUMNS / 8; i += 32) {
-    const int row = i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8;
-    if (first + warp * 16 + row < rows)
-      store_raw(out + (long long)(first + warp * 16 + row) * columns + first_column + c,
-                load_raw(stage + row * STAGE_PITCH + c));
+    const int row = warp * 16 + i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8;
+    if (first + row < rows)
+      store_raw(out + (long long)(first + row) * columns + first_column + c,
+                load_raw(a_rows + row * STAGE_PITCH + c));
+  }
+}
+
+// The same with BlockCombine of one image, for networks whose low tiles have a last layer of their own: it makes 2x2
+// pixels of each, so that every logit only has to go to its place. Launch: 256 threads; the first `high_groups` blocks
+// of threads have groups of rows of the high tiles, the others those of the low ones.
+KERNEL place_logits(const __half* x,             // [T, qh, qw, depth], the first `first_low` tiles high
+                    const float* scale,          // [depth]
+                    const float* shift,          // [depth]
+                    const __half* high_weights,  // [depth, channels]: padded classes, a multiple of COLUMNS
+                    const float* high_bias,      // [channels]
+                    const __half* low_weights,   // [depth, 2, 2, channels]
+                    const float* low_bias,       // [2, 2, channels]
+                    __half* out,                 // [GH*2qh, GW*2qw, channels]
+                    const int* tiles,            // [T]
+                    int gh, int gw, int n_tiles, int first_low, int high_groups, int qh, int qw, int depth,
+                    int channels) {
+  FIX_SIDES;
+#ifdef FIXED_DEPTH
+  depth = FIXED_DEPTH;
+#endif
+  __shared__ __align__(128) __half a_rows[ROWS * A_PITCH];
+  __shared__ __align__(128) __half b_rows[ROWS * B_PITCH];  // the weights, and then the product
+  static_assert(ROWS >= DEPTH && B_PITCH == STAGE_PITCH);
+  const Map map{nullptr, tiles, gh, gw, qh, qw};
+  const bool low = (int)blockIdx.x >= high_groups;
+  const int high_rows = first_low * qh * qw, rows = low ? n_tiles * qh * qw : high_rows;
+  const int first = low ? high_rows + ((int)blockIdx.x - high_groups) * ROWS : blockIdx.x * ROWS;
+  const int columns = low ? 4 * channels : channels, scaling = low ? 2 : 1;
+  const __half* weights = low ? low_weights : high_weights;
+  const float* bias = low ? low_bias : high_bias;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  load_columns(b_rows, weights, depth, columns, 0);
+  after_previous();
+  load_rows(a_rows, x, scale, shift, first, rows, depth);
+  for (int column = 0; column < columns; column += COLUMNS) {
+    if (column) {
+      __syncthreads();
+      load_columns(b_rows, weights, depth, columns, column);
+    }
+    __syncthreads();
+    multiply_rows(a_rows, b_rows, bias + column, b_rows, depth);
+    const int part = column / channels, first_class = column % channels;
+    for (int i = lane; i < 16 * COLUMNS / 8; i += 32) {
+      const int own = warp * 16 + i / (COLUMNS / 8), c = i % (COLUMNS / 8) * 8, row = first + own;
+      if (row >= rows) continue;
+      const Tile tile = find_tile(map, row / (qh * qw));
+      const int y = scaling * (tile.y * qh + row / qw % qh) + part / 2;
+      const int x_ = scaling * (tile.x * qw + row % qw) + part % 2;
+      store_raw(out + ((long long)y * 2 * gw * qw + x_) * channels + first_class + c,
+                load_raw(b_rows + own * STAGE_PITCH + c));
+    }
   }
 }
 

@@ -14,6 +14,7 @@ from segstream.models.swiftnet import POOL_GRIDS
 
 COPIES, HALO_COPIES = 4, 2  # pieces of 8 channels that a thread of pad_features moves
 TAP_COPIES = 2  # and of scatter_taps
+LOGIT_ROWS = 128  # rows that a block of threads of the last layer makes
 STEM_SHARED = 64576  # bytes of shared memory of the stem
 STEM_BLOCKS = 132 * 2  # blocks of threads that share the stem's work: about as many as run at once on a large GPU
 
@@ -50,6 +51,11 @@ class Layout:
 
     def arguments(self, side: tuple[int, int]) -> list[Argument]:
         return [self.blocks, self.tiles, self.rows, self.columns, *side]
+
+    @property
+    def first_low(self) -> int:
+        """Number of the first low tile: before it come four for each high block."""
+        return 4 * ((self.n_tiles - self.rows * self.columns) // 3)
 
     @property
     def pad(self) -> int:
@@ -260,6 +266,27 @@ def pyramid_input(x: Tensor, weights: Pyramid, layout: Layout) -> Tensor:
     return out
 
 
+def frame_logits(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """The last layer and BlockCombine of one image: [T, q, q, C] -> [GH*2q, GW*2q, padded classes]."""
+    if weights.subpixel is None or layout.whole or layout.first_low == layout.n_tiles:
+        return combine(class_logits(x, weights), layout)
+    return place_logits(x, weights, layout)
+
+
+def place_logits(x: Tensor, weights: Weights, layout: Layout) -> Tensor:
+    """`frame_logits` where low tiles have a last layer of their own, which makes 2x2 pixels of each."""
+    t, qh, qw, c = x.shape
+    columns, first_low = weights.classes.shape[1], layout.first_low
+    high, low = (-(-tiles * qh * qw // LOGIT_ROWS) for tiles in (first_low, t - first_low))
+    out = x.new_empty(2 * layout.rows * qh, 2 * layout.columns * qw, columns)
+    arguments: list[Argument] = [x, weights.class_norm.scale, weights.class_norm.shift, weights.classes]
+    arguments += [weights.class_bias, weights.subpixel, weights.subpixel_bias, out, layout.tiles, layout.rows]
+    arguments += [layout.columns, t, first_low, high, qh, qw, c, columns]
+    defines = {**fixed(layout, (qh, qw), columns), "FIXED_DEPTH": str(c), "CLASS_COLUMNS": str(min(columns, 32))}
+    launch("labels.cu", "place_logits", (high + low, 1), 256, arguments, defines=defines, starts_early=True)
+    return out
+
+
 def class_logits(x: Tensor, weights: Weights) -> Tensor:
     """The last layer: [T, q, q, C] -> [T, q, q, padded classes]."""
     t, qh, qw, c = x.shape
@@ -272,7 +299,7 @@ def class_logits(x: Tensor, weights: Weights) -> Tensor:
     launch(
         "labels.cu",
         "class_logits",
-        (-(-rows // 128), columns // together),
+        (-(-rows // LOGIT_ROWS), columns // together),
         256,
         arguments,
         defines=defines,
@@ -287,7 +314,7 @@ def combine(x: Tensor, layout: Layout) -> Tensor:
     if layout.whole:
         return x[0]
     out = x.new_empty(2 * layout.rows * qh, 2 * layout.columns * qw, c)
-    first_low = 4 * ((t - layout.rows * layout.columns) // 3)
+    first_low = layout.first_low
     border, inner = (blocks_for((t - first_low) * n, c) for n in (2 * (qh + qw), (qh - 1) * (qw - 1)))
     copies = blocks_for(first_low * qh * qw, c, COPIES)
     arguments: list[Argument] = [x, out, layout.near, layout.tiles, layout.rows, layout.columns, t, first_low]

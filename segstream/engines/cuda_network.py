@@ -52,7 +52,7 @@ def run(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout) -> Tensor
             x = one_by_one(x, step.blend.matrix)
         else:
             x = rows_of(conv_only(tiles_of(x), step.blend, 1 - layout.pad))
-    return glue.combine(glue.class_logits(x, weights), layout)
+    return glue.frame_logits(x, weights, layout)
 
 
 def one_by_one(x: Tensor, matrix: Tensor | None) -> Tensor:

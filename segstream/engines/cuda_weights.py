@@ -88,6 +88,8 @@ class Weights:
     classes: Tensor  # half [width, padded classes]
     class_bias: Tensor  # float [padded classes]
     n_classes: int
+    subpixel: Tensor | None  # half [width, 4 * padded classes], column (2 * dy + dx) * padded classes + class
+    subpixel_bias: Tensor | None  # float [4 * padded classes]
 
 
 def supports(network: SwiftNet) -> bool:
@@ -165,6 +167,20 @@ class Packer:
                 convs[i] = self.as_matrix(packed, added if i + 1 == len(convs) else None)
         return Block(tuple(convs), shortcut, stride)
 
+    def subpixel(self, conv: nn.Conv2d | None, extra: int) -> tuple[Tensor | None, Tensor | None]:
+        """The last layer of low blocks, if there is one: half [width, 4 * padded classes], float [4 * padded classes].
+
+        The classes, with `extra` more as padding, lie together for each of the 2x2 pixels that a pixel becomes.
+        """
+        if conv is None:
+            return None, None
+        assert conv.bias is not None
+        weight, bias = self.matrix(conv.weight), conv.bias.detach()
+        weight, bias = (
+            F.pad(x.unflatten(-1, (-1, 4)).transpose(-1, -2), (0, extra)).flatten(-2) for x in (weight, bias)
+        )
+        return weight.contiguous(), self.float(bias)
+
     def stem(self, encoder: ResNet) -> tuple[Tensor, Tensor]:
         weight, bias = fold(encoder.conv1, encoder.bn1)  # [64, 3, 7, 7]
         rows = F.pad(weight.permute(2, 3, 1, 0), (0, 0, 0, 1, 0, 1))  # [7, 8, 4, 64]
@@ -203,6 +219,7 @@ def pack(network: SwiftNet, device: torch.device) -> Weights:
     logits, n_classes = network.logits, network.logits.conv.out_channels
     extra = COLUMNS // 2 - n_classes if n_classes <= COLUMNS // 2 else -n_classes % COLUMNS
     assert logits.conv.bias is not None
+    subpixel, subpixel_bias = packer.subpixel(network.subpixel, extra)
     return Weights(
         stem=stem,
         stem_bias=stem_bias,
@@ -219,6 +236,8 @@ def pack(network: SwiftNet, device: torch.device) -> Weights:
         classes=F.pad(packer.matrix(logits.conv.weight), (0, extra)).contiguous(),
         class_bias=packer.float(F.pad(logits.conv.bias.detach().float(), (0, extra))),
         n_classes=n_classes,
+        subpixel=subpixel,
+        subpixel_bias=subpixel_bias,
     )
 
 

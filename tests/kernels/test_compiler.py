@@ -53,7 +53,7 @@ def test_block_operations_build_for_every_type(scalar: str) -> None:
     assert compiler.build_with_nvcc("blocks.cu", "sm_80", {"SCALAR": scalar, "VEC": "4"})
 
 
-@pytest.mark.parametrize("file", ["blocks.cu", "glue.cu", "spp.cu"])
+@pytest.mark.parametrize("file", ["blocks.cu", "glue.cu", "spp.cu", "labels.cu"])
 def test_variants_of_a_level_build(file: str) -> None:
     if compiler.find_nvcc() is None:
         pytest.skip("nvcc is not here")

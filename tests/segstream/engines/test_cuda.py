@@ -21,6 +21,7 @@ from segstream.errors import EngineError
 from segstream.geometry import Geometry, fit, scale_image, to_input
 from segstream.kernels import launcher
 from segstream.models import Model, load_model
+from segstream.models.registry import untrained_model
 from segstream.policies import score
 from segstream.scenes import render
 from tests.gpu import need_gpu
@@ -95,6 +96,22 @@ def test_infer_equals_the_plain_network(
     assert (output.labels == expected_labels(model, image, geometry, output.blocks)).mean() >= 0.995
     assert set(output.timings) == {"prepare", "policy", "network", "labels"}
     assert all(ms > 0 for ms in output.timings.values())
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("budget", [0.0, 0.3, 1.0])
+def test_low_blocks_with_a_last_layer_of_their_own(budget: float) -> None:
+    need_gpu()
+    from segstream.engines.cuda import CudaEngine
+
+    model, geometry = untrained_model(subpixel=True), fit((256, 384), (384, 256), 64, exact=True)
+    engine = CudaEngine(model)
+    for seed in range(3):
+        image = picture(256, 384, seed)
+        output = engine.infer(image, geometry, Choice("random", 0.0, budget, seed=seed))
+        assert output.blocks.sum() == int(budget * 24)
+        assert (output.labels == expected_labels(model, image, geometry, output.blocks)).mean() >= 0.995
+    engine.close()
 
 
 @pytest.mark.cuda

@@ -18,7 +18,7 @@ from segstream.engines import cuda_glue as glue
 from segstream.engines.cuda_weights import Norm, pack
 from segstream.kernels import launcher
 from segstream.kernels.ops import grid_tables
-from segstream.models.swiftnet import SwiftNet
+from segstream.models.swiftnet import SwiftNet, combine_subpixel
 from tests.gpu import need_gpu
 
 SHARES = (0.0, 0.4, 1.0)
@@ -208,6 +208,25 @@ def test_combine(device: torch.device, share: float, seamless: bool, q: int) -> 
     x = random(grid.n_tiles, 32, q, q)
     got = glue.combine(x.permute(0, 2, 3, 1).contiguous().to(device), layout_of(grid, 4 * q, device, seamless))
     same(got[None], twin.combine(x.float(), grid, seamless))
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize(("q", "classes"), [(8, 11), (8, 40), (16, 19)])
+def test_last_layer_of_low_blocks_of_their_own(device: torch.device, share: float, q: int, classes: int) -> None:
+    """Logits in their places, the padded classes included, which are 0."""
+    torch.manual_seed(0)
+    grid, network = make_grid(share), SwiftNet("resnet18", classes, subpixel=True).eval()
+    network.logits.norm.weight.data.uniform_(0.5, 1.5)
+    network.logits.norm.bias.data.normal_()
+    x = random(grid.n_tiles, 128, q, q)
+    with torch.inference_mode():
+        weights = pack(network, device)
+        rows = x.permute(0, 2, 3, 1).contiguous().to(device)
+        got = glue.frame_logits(rows, weights, layout_of(grid, 4 * q, device))
+        assert network.subpixel is not None
+        expected = combine_subpixel(network.logits, network.subpixel, x.float(), grid)
+    padded = F.pad(expected, (0, 0, 0, 0, 0, got.shape[-1] - classes))
+    torch.testing.assert_close(got[None].permute(0, 3, 1, 2).cpu().float(), padded, rtol=5e-3, atol=5e-3)
 
 
 @pytest.mark.cuda

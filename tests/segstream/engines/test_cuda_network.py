@@ -7,6 +7,7 @@ get the same class, with the shipped model on real frames and with random weight
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,10 +35,10 @@ from tests.gpu import need_gpu
 EQUAL = 0.995  # of the pixels get the same class
 
 
-def make_network(encoder: str, seamless: bool = True, classes: int = 19) -> SwiftNet:
+def make_network(encoder: str, seamless: bool = True, classes: int = 19, subpixel: bool = False) -> SwiftNet:
     """A network whose batch norms are not the identity."""
     torch.manual_seed(3)
-    network = SwiftNet(encoder, classes, seamless=seamless).eval()
+    network = SwiftNet(encoder, classes, seamless, subpixel).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor, low, high in ((module.running_var, 0.5, 1.5), (module.weight.data, 0.5, 1.5)):
@@ -46,6 +47,18 @@ def make_network(encoder: str, seamless: bool = True, classes: int = 19) -> Swif
             for tensor in (module.running_mean, module.bias.data):
                 assert tensor is not None
                 tensor.normal_(0, 0.1)
+    return network
+
+
+def with_subpixel(network: SwiftNet) -> SwiftNet:
+    """A copy whose low blocks have a last layer of their own: that of high blocks four times, each a little changed."""
+    network = copy.deepcopy(network).cpu()
+    conv = network.logits.conv
+    assert conv.bias is not None
+    network.subpixel = torch.nn.Conv2d(conv.in_channels, 4 * conv.out_channels, 1)
+    weight, bias = (t.detach().repeat_interleave(4, 0) for t in (conv.weight, conv.bias))
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(4))
+    network.subpixel.load_state_dict({"weight": weight + 0.3 * weight.std() * noise, "bias": bias})
     return network
 
 
@@ -132,18 +145,21 @@ def compare(
     assert equal >= EQUAL
 
 
+@pytest.mark.parametrize("subpixel", [False, True])
 @pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
-def test_resnet18(device: torch.device, share: float | None) -> None:
-    compare(make_network("resnet18"), make_image(128, 192), 64, share, device)
+def test_resnet18(device: torch.device, share: float | None, subpixel: bool) -> None:
+    compare(make_network("resnet18", subpixel=subpixel), make_image(128, 192), 64, share, device)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_block_local_interpolation(device: torch.device, share: float) -> None:
-    compare(make_network("resnet18", seamless=False), make_image(128, 128), 64, share, device)
+@pytest.mark.parametrize(("share", "subpixel"), [(0.0, False), (0.5, False), (0.5, True)])
+def test_block_local_interpolation(device: torch.device, share: float, subpixel: bool) -> None:
+    network = make_network("resnet18", seamless=False, subpixel=subpixel)
+    compare(network, make_image(128, 128), 64, share, device)
 
 
-def test_frames_that_do_not_fill_the_blocks(device: torch.device) -> None:
-    compare(make_network("resnet18", classes=40), make_image(100, 148), 64, 0.5, device)
+@pytest.mark.parametrize(("classes", "subpixel"), [(40, False), (40, True), (11, True)])
+def test_frames_that_do_not_fill_the_blocks(device: torch.device, classes: int, subpixel: bool) -> None:
+    compare(make_network("resnet18", classes=classes, subpixel=subpixel), make_image(100, 148), 64, 0.5, device)
 
 
 def test_all_layers_in_the_library(device: torch.device) -> None:
@@ -193,11 +209,13 @@ def test_shipped_model_on_real_frames(
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("subpixel", [False, True])
 @pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
-def test_shipped_model_on_large_drawn_streets(shipped: SwiftNet, share: float | None) -> None:
+def test_shipped_model_on_large_drawn_streets(shipped: SwiftNet, share: float | None, subpixel: bool) -> None:
     need_gpu()
+    network = with_subpixel(shipped) if subpixel else shipped
     for index in (0, 500):
-        compare(shipped, render(index, 2048, 1024)[0], 128, share, torch.device("cuda"))
+        compare(network, render(index, 2048, 1024)[0], 128, share, torch.device("cuda"))
 
 
 @pytest.mark.cuda
