@@ -56,9 +56,6 @@ class TrainConfig:
         whole: share of each batch's images that "reinforce" runs with every block high whatever the policy says, so
             that the network does not forget high resolution; the others keep to `target`. 0 is off; else it must come
             to at least one image of each process's part of a batch, and not to all of them.
-        both: run each batch's images twice in a step, as the policy (or "mixed") says and with every block high, so
-            that both are learned from every image (the sandwich rule of Yu and Huang, ICCV 2019, for one network of
-            several sizes). A step so costs about twice as much.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
@@ -105,7 +102,6 @@ class TrainConfig:
     lovasz: float = 0.0
     target: float = 0.19
     whole: float = 0.0
-    both: bool = False
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     policy_loss: str = "reinforce"
@@ -144,7 +140,6 @@ class TrainConfig:
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
         learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
         check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
-        check(not (self.both and self.whole), "both", self.both, "false where some images are whole already")
         check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0

@@ -115,10 +115,7 @@ class Job:
         return (self.config.batch // self.world) * (width // self.config.block) * (height // self.config.block)
 
     def high_count(self, step: int) -> int:
-        """How many blocks run high at a step; a function of seed and step alone.
-
-        With the setting `both` these are the blocks of the images' first run, which alone has low ones.
-        """
+        """How many blocks run high at a step; a function of seed and step alone."""
         if self.config.mode == "dense":
             return self.blocks
         if self.config.mode == "reinforce":

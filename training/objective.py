@@ -62,7 +62,7 @@ class Objective(nn.Module):
         Args:
             x: float [N, 3, H, W], normalised.
             labels: int64 [N, H, W].
-            n_high: number of high blocks in the batch, of its first run if `both`; all of them runs the dense network.
+            n_high: number of high blocks in the batch; all of them runs the dense network.
             generator: for the choice of blocks.
             judge: [M, K, H/4, W/4], the averaged network's logits with every block high, for the images `judged`.
             teacher: [N, K, H/4, W/4], logits to distil from; None takes the judge's.
@@ -81,15 +81,7 @@ class Objective(nn.Module):
             high, threshold = sample_blocks(policy_logits, n_high, generator, count_for(config.whole, len(x)))
         elif n_high < everything:
             high = mixed_grid(x, block, n_high, generator)
-        teacher = judge if teacher is None else teacher
-        images = len(x)
-        grid = None if high is None else Grid(high, block, n_high)
-        if config.both and high is not None:
-            grid = Grid(torch.cat([high, torch.ones_like(high)]), block, n_high + everything)
-            x, labels = x.repeat(2, 1, 1, 1), labels.repeat(2, 1, 1)
-            teacher = None if teacher is None else teacher.repeat(2, 1, 1, 1)
-            total = None if total is None else 2 * total
-        logits = self.network(x, grid)
+        logits = self.network(x, None if high is None else Grid(high, block, n_high))
 
         loss, weight = losses.pixel_loss(logits, labels, self.weights, self.prior)
         task = losses.mean_loss(loss, weight, total, config.bootstrap)
@@ -97,15 +89,16 @@ class Objective(nn.Module):
             task = task + config.lovasz * losses.lovasz_loss(logits, labels[:, 2::4, 2::4])
         if high is None and self.network.subpixel is not None:
             # Nothing is low; DistributedDataParallel waits for a gradient of every parameter all the same.
-            task = task + 0.0 * self.network.subpixel.weight.mean() + 0.0 * self.network.subpixel.bias.mean()
+            task = task + 0.0 * sum(p.mean() for p in self.network.subpixel.parameters())
         zero = task.new_zeros(())
         distill = zero
+        teacher = judge if teacher is None else teacher
         if teacher is not None and config.distill:
             known = labels[:, 2::4, 2::4] != IGNORE
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
         if policy_logits is not None and high is not None and threshold is not None:
-            seen, reward = self.reward(loss.detach()[:images], labels[:images], judge)
+            seen, reward = self.reward(loss.detach(), labels, judge)
             if config.policy_loss == "regression":
                 policy = regression_loss(policy_logits[seen], reward)
             else:

@@ -99,7 +99,7 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     }
     settings |= {"evaluations": 1, "target": 0.5, "lovasz": 0.5, "reward": "borders", "policy_loss": "regression"}
     settings |= {"subpixel": True, "levels": [1.0, 0.5]}  # a step of "mixed" without a low block, and one with
-    settings |= {"both": True} if mode == "mixed" else {"whole": 0.5}  # of the two images that each process has
+    settings["whole"] = 0.5  # of the two images that each process has
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(settings))
     arguments = ["--config", "two.yaml", "--data", str(camvid), "--out", "runs", "--device", "cpu"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -198,31 +198,6 @@ def test_whole_images_teach_the_policy_as_the_others_do() -> None:
     torch.testing.assert_close(scores[0].grad, expected.grad)
 
 
-@pytest.mark.parametrize("subpixel", [False, True])
-def test_both_runs_every_image_by_the_policy_and_whole(subpixel: bool) -> None:
-    seen = {}
-    for both in (False, True):
-        made, x, labels = objective(distill=2.0, lovasz=0.5, both=both, subpixel=subpixel)
-        runs: list[tuple[torch.Tensor, Grid, torch.Tensor]] = []  # image, grid and logits
-        made.network.register_forward_hook(lambda _, args, out, runs=runs: runs.append((*args, out.detach())))
-        judge = torch.randn(4, 3, 16, 32, generator=torch.Generator().manual_seed(2))
-        made.eval()  # so that the images do not change each other by batch norm
-        terms = made(x, labels, 3, torch.Generator().manual_seed(0), judge)
-        seen[both] = (terms, *runs[0])
-    terms, image, grid, logits = seen[True]
-    assert torch.equal(image, torch.cat([x, x]))
-    assert torch.equal(grid.high[:4], seen[False][2].high) and grid.high[4:].all() and grid.n_high == 3 + 8
-    torch.testing.assert_close(logits[:4], seen[False][3])
-    torch.testing.assert_close(logits[4:], made.network(x).detach())
-    twice = torch.cat([labels, labels])
-    loss, weight = pixel_loss(logits, twice, made.weights)
-    task = loss.sum() / weight.sum() + 0.5 * lovasz_loss(logits, twice[:, 2::4, 2::4])
-    torch.testing.assert_close(terms[1], task)
-    every = torch.ones(8, 16, 32, dtype=torch.bool)
-    torch.testing.assert_close(terms[2], 2.0 * distillation_loss(logits, torch.cat([judge, judge]), every))
-    torch.testing.assert_close(terms[3], seen[False][0][3])  # the policy learns from its own grids alone
-
-
 def test_lovasz_loss_is_of_the_logits_in_use_at_stride_4() -> None:
     logits: list[torch.Tensor] = []  # [4, 3, 16, 32]
     task = {}

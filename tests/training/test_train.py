@@ -277,12 +277,10 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"mode": "reinforce", "whole": 0.5}, "x.yaml")
     with pytest.raises(UsageError, match=r"whole cannot be 1\.5: expected a share from 0 to 1"):
         from_dict({**borders, "whole": 1.5}, "x.yaml")
-    with pytest.raises(UsageError, match="both cannot be True: expected false where some images are whole"):
-        from_dict({**borders, "whole": 0.5, "both": True}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be True: expected false: dense has no low blocks"):
         from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
-    with pytest.raises(UsageError, match="both cannot be 1: expected true or false"):
-        from_dict({**borders, "both": 1}, "x.yaml")
+    with pytest.raises(UsageError, match="subpixel cannot be 1: expected true or false"):
+        from_dict({**borders, "subpixel": 1}, "x.yaml")
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 
