@@ -215,7 +215,7 @@ class CudaEngine:
             step: every which row the learned policy looks at: they go first, and it runs while the others follow. The
                 height is a multiple of it.
         """
-        slot.started.record(self.policy_stream)
+        slot.started.record(self.upload_stream)  # the stream of its end: on a busy card another's begins later
         if step is None:
             copies.upload(slot.frame, image, self.upload_stream)
         else:
