@@ -13,7 +13,7 @@ from segstream.errors import UsageError
 from segstream.models.swiftnet import ENCODERS
 from segstream.training.setting_types import as_setting, describe
 
-MODES = ("dense", "mixed", "reinforce")
+MODES = ("dense", "mixed", "reinforce", "policy")
 REWARDS = ("loss", "gain", "borders")
 POLICY_LOSSES = ("reinforce", "regression")
 
@@ -25,7 +25,7 @@ class TrainConfig:
     Attributes:
         name: name of the run, and of the model it makes.
         mode: "dense" (no blocks), "mixed" (supervised, grids of several shares so that any policy works), "reinforce"
-            (network and policy jointly).
+            (network and policy jointly), "policy" (the policy alone, for the network of `init`, which stays as it is).
         dataset, data_dir: a data set of `segstream.datasets` and its folder.
         resize: width and height that every image is scaled to when it is read; null keeps the data set's own size,
             which must then be one size.
@@ -34,7 +34,9 @@ class TrainConfig:
         encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
         init: model file (.safetensors) whose network to start from; null starts from scratch.
         subpixel: give low blocks a last layer of their own, of four logits a pixel and class that make 2x2 pixels, so
-            that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`.
+            that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`. In mode "policy"
+            it is as `init` has it.
+        context: layers of the policy network that look at the blocks around each; see `segstream.models.PolicyNet`.
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
@@ -83,6 +85,7 @@ class TrainConfig:
     encoder_weights: str | None = None
     init: str | None = None
     subpixel: bool = False
+    context: int = 0
     block: int = 64
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
@@ -141,6 +144,11 @@ class TrainConfig:
         learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
         check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
         check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
+        check(self.context >= 0, "context", self.context, "0 or more")
+        joint = self.mode != "policy"
+        check(joint or self.init is not None, "init", self.init, "the model to train a policy for")
+        check(joint or self.policy_loss == "regression", "policy_loss", self.policy_loss, "regression in mode policy")
+        check(joint or self.distill == 0, "distill", self.distill, "0 in mode policy: the network does not learn")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
         judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
         check(

@@ -40,7 +40,8 @@ class Job:
         image_size: height and width of the images that will come.
         device: where to train.
         world: number of processes that share each batch.
-        network: where to start from, in training mode; None starts from scratch.
+        network, policy_net: where to start from, in training mode; None starts from scratch. In mode "policy" the
+            network does not learn.
         graphs: capture steps as CUDA graphs.
         teachers: networks to distil from, in evaluation mode, at most one for each image of a process's part of a
             batch; none takes the averaged one.
@@ -58,6 +59,7 @@ class Job:
         device: torch.device,
         world: int = 1,
         network: SwiftNet | None = None,
+        policy_net: PolicyNet | None = None,
         graphs: bool = True,
         teachers: Sequence[SwiftNet] = (),
     ) -> None:
@@ -68,7 +70,9 @@ class Job:
             if network is None:
                 network = SwiftNet(config.encoder, len(shares), subpixel=config.subpixel)
                 start_residuals_at_zero(network)
-            policy_net = PolicyNet() if config.mode == "reinforce" else None
+            if policy_net is None and config.mode in ("reinforce", "policy"):
+                policy_net = PolicyNet(context=config.context)
+        network.requires_grad_(config.mode != "policy")
         self.objective = Objective(config, network, policy_net, shares).to(device)
         if device.type == "cuda":
             self.objective = self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,7 +82,7 @@ class Job:
         ]
         self.module: nn.Module = self.objective
         self.averaged = copy.deepcopy(self.objective).eval().requires_grad_(False)
-        self.pairs = averaged_pairs(self.averaged, self.objective)
+        self.pairs = averaged_pairs(self.averaged, self.objective, "policy_net." if config.mode == "policy" else "")
         cuda = device.type == "cuda"
         groups = parameter_groups(self.objective, config)
         for group in groups:
@@ -118,7 +122,7 @@ class Job:
         """How many blocks run high at a step; a function of seed and step alone."""
         if self.config.mode == "dense":
             return self.blocks
-        if self.config.mode == "reinforce":
+        if self.config.mode in ("reinforce", "policy"):
             images = self.config.batch // self.world
             each = self.blocks // images
             whole = count_for(self.config.whole, images)
@@ -306,10 +310,11 @@ def mixed_seed(*numbers: int) -> int:
     return value >> 1
 
 
-def averaged_pairs(averaged: nn.Module, objective: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The floating-point tensors of both modules, in the same order."""
+def averaged_pairs(averaged: nn.Module, objective: nn.Module, prefix: str = "") -> tuple[list[Tensor], list[Tensor]]:
+    """The floating-point tensors of both modules whose names begin with `prefix`, in the same order."""
     mine, theirs = averaged.state_dict(keep_vars=False), objective.state_dict(keep_vars=False)
-    names = [name for name, value in mine.items() if value.is_floating_point() and name != "weights"]
+    kept = [name for name, value in mine.items() if value.is_floating_point() and name != "weights"]
+    names = [name for name in kept if name.startswith(prefix)]
     return [mine[name] for name in names], [theirs[name] for name in names]
 
 

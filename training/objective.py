@@ -25,7 +25,7 @@ class Objective(nn.Module):
     Args:
         config: the run's settings.
         network: the segmentation network.
-        policy_net: the policy network; only "reinforce" trains it.
+        policy_net: the policy network, of the modes "reinforce" and "policy".
         shares: float64 [K], of `losses.class_shares`.
 
     Attributes:
@@ -77,6 +77,9 @@ class Objective(nn.Module):
             # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
             with torch.autocast(x.device.type, enabled=False):
                 policy_logits = self.policy_net(x.float(), block)
+        if config.mode == "policy" and policy_logits is not None:
+            policy = regression_loss(policy_logits, losses.border_density(labels, self.border_weights, block))
+            return torch.stack([policy, torch.zeros_like(policy), torch.zeros_like(policy), policy.detach()])
         if n_high < everything and policy_logits is not None:
             high, threshold = sample_blocks(policy_logits, n_high, generator, count_for(config.whole, len(x)))
         elif n_high < everything:
@@ -129,7 +132,7 @@ class Objective(nn.Module):
 def needs_judge(config: TrainConfig, whole: bool) -> bool:
     """Whether a step asks the averaged network; `whole`: every block runs high."""
     gains = config.mode == "reinforce" and config.reward == "gain" and not whole
-    return config.mode != "dense" and (gains or (config.distill > 0 and not config.teachers))
+    return config.mode not in ("dense", "policy") and (gains or (config.distill > 0 and not config.teachers))
 
 
 def judged(config: TrainConfig, batch: int) -> slice:

@@ -12,6 +12,7 @@ from torch import Tensor
 from segstream import flops
 from segstream.evaluate import class_iou, mean_iou
 from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, save_model
+from segstream.models.policy_net import policy_shaped_as
 from segstream.training import validate
 from segstream.training.config import TrainConfig
 from segstream.training.job import Job
@@ -146,13 +147,14 @@ def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, s
 
 def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
     """The averaged weights as a model on the CPU; the policy's last bias moved so that 0 is its threshold."""
-    network = SwiftNet(config.encoder, len(data.classes), subpixel=config.subpixel)
+    network = SwiftNet(config.encoder, len(data.classes), subpixel=job.network.subpixel is not None)
     network.load_state_dict(copy.deepcopy(job.network.state_dict()))
     policy_net = None
     if job.policy_net is not None:
         bias = validate.threshold_for(validate.learned_scores(data.train, job.policy_net, config.block), config.target)
-        policy_net = PolicyNet()
-        policy_net.load_state_dict(copy.deepcopy(job.policy_net.state_dict()))
+        state = copy.deepcopy(job.policy_net.state_dict())
+        policy_net = policy_shaped_as(state)
+        policy_net.load_state_dict(state)
         with torch.no_grad():
             cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
         policy_net.eval()
@@ -164,7 +166,7 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
         palette=data.palette,
         size=(width, height),
         block=config.block,
-        policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned"}[config.mode],
+        policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned", "policy": "learned"}[config.mode],
         data=config.dataset + (" and drawn street scenes" if config.scenes else ""),
         licence="as the data's" if config.dataset != "camvid" else "research use (CamVid)",
         training={"class_weights": config.class_weights, "prior": config.prior},

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segstream.errors import ModelError, OutputError
-from segstream.models.policy_net import PolicyNet
+from segstream.models.policy_net import PolicyNet, policy_shaped_as
 from segstream.models.spec import ModelSpec, spec_from_json
 from segstream.models.swiftnet import ENCODERS, SwiftNet
 
@@ -107,8 +107,7 @@ def build_model(spec: ModelSpec, tensors: dict[str, Tensor], where: str) -> Mode
     policy_net = None
     policy_tensors = {k[7:]: v for k, v in tensors.items() if k.startswith("policy.")}
     if policy_tensors:
-        width = policy_tensors["layers.0.weight"].shape[0] if "layers.0.weight" in policy_tensors else 64
-        policy_net = PolicyNet(width)
+        policy_net = policy_shaped_as(policy_tensors)
         fill(policy_net, policy_tensors, where)
         policy_net.eval()
     return Model(network.eval(), policy_net, spec)

@@ -42,6 +42,19 @@ def test_the_same_frame_gives_the_same_scores_in_range(image: torch.Tensor, poli
     assert ((first >= 0) & (first <= 1)).all()
 
 
+@pytest.mark.parametrize(("context", "far"), [(0, False), (2, True)])
+@torch.no_grad()
+def test_by_context_a_score_follows_from_blocks_farther_away(context: int, far: bool) -> None:
+    torch.manual_seed(0)
+    net = PolicyNet(16, context).eval()
+    x = torch.randn(1, 3, 64, 5 * 64)
+    other = x.clone()
+    other[..., :64] = torch.randn(1, 3, 64, 64)
+    changed = (net(x, 64) != net(other, 64))[0, 0]  # [GW]
+    assert changed[:2].all() and changed[3:].all() == far and changed[3:].any() == far
+    assert net(x, 64).shape == (1, 1, 5)
+
+
 def test_the_heuristic_finds_the_block_with_detail(image: torch.Tensor) -> None:
     scores = score("heuristic", image, 64)
     assert scores[0, 0, 0] > 0.3

@@ -23,7 +23,7 @@ from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
 from segstream.training.job import Job
-from segstream.training.loop import Run, train
+from segstream.training.loop import Run, conclude, train
 from segstream.training.setup import Data, load_data
 from segstream.training.train import main, make_run, run_training
 
@@ -179,6 +179,31 @@ def test_a_start_with_and_without_a_subpixel_layer(camvid: Path, tmp_path: Path)
         start(replace(settings, subpixel=False), tmp_path)
 
 
+def test_the_policy_alone_is_trained_for_a_network_that_stays_as_it_is(camvid: Path, tmp_path: Path) -> None:
+    before = untrained_model(subpixel=True)
+    save_model(before, tmp_path / "start.safetensors", torch.float32)
+    more = {"mode": "policy", "encoder": "resnet18", "init": str(tmp_path / "start.safetensors"), "context": 2}
+    settings = config(camvid, **more, reward="borders", policy_loss="regression", distill=0.0)
+    run, data = start(settings, tmp_path)
+    first = run.job.policy_net.layers[0].weight.clone()  # type: ignore[union-attr]
+    assert before.policy_net is not None and torch.equal(first, before.policy_net.layers[0].weight)
+    assert train([run], data, None, print, lambda: False) and not run.error
+    conclude([run], data, print)
+    model = read_model(tmp_path / "tiny/tiny.safetensors")
+    assert model.policy_net is not None and model.spec.policy == "learned"
+    assert not torch.allclose(model.policy_net.layers[0].weight, first, atol=1e-4)
+    for name, value in before.network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[name], value.half().float()) or not value.dim(), name
+
+
+def test_an_imported_network_is_no_start(camvid: Path, tmp_path: Path) -> None:
+    model = untrained_model()
+    model.spec = replace(model.spec, interpolation="local")
+    save_model(model, tmp_path / "theirs.safetensors")
+    with pytest.raises(UsageError, match=r"theirs\.safetensors enlarges each block by itself"):
+        start(config(camvid, encoder="resnet18", init=str(tmp_path / "theirs.safetensors")), tmp_path)
+
+
 def test_a_refused_training_gives_ctrl_c_back(camvid: Path, tmp_path: Path) -> None:
     """The first training is made and the second refused."""
     before = signal.getsignal(signal.SIGINT)
@@ -281,6 +306,14 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be 1: expected true or false"):
         from_dict({**borders, "subpixel": 1}, "x.yaml")
+    alone = {**borders, "mode": "policy", "distill": 0.0}
+    with pytest.raises(UsageError, match="init cannot be None: expected the model to train a policy for"):
+        from_dict(alone, "x.yaml")
+    alone["init"] = "a.safetensors"
+    for key, value in (("policy_loss", "reinforce"), ("distill", 0.5), ("context", -1)):
+        with pytest.raises(UsageError, match=f"{key} cannot be"):
+            from_dict({**alone, key: value}, "x.yaml")
+    assert from_dict({**alone, "context": 2}, "x.yaml").mode == "policy"
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 

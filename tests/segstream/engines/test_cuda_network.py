@@ -225,9 +225,10 @@ def test_resnet50(share: float | None) -> None:
     compare(make_network("resnet50"), make_image(256, 384), 128, share, torch.device("cuda"))
 
 
-def test_policy(device: torch.device) -> None:
+@pytest.mark.parametrize(("width", "context"), [(16, 0), (64, 2)])
+def test_policy(device: torch.device, width: int, context: int) -> None:
     torch.manual_seed(5)
-    policy = PolicyNet(16).eval()
+    policy = PolicyNet(width, context).eval()
     geometry = fit((120, 180), (180, 120), 64, exact=True)
     image = make_image(120, 180)
     with torch.inference_mode():

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from segstream.blocks import Grid
 from segstream.errors import ModelError, OutputError
-from segstream.models import Model, load_model, read_model, save_model
+from segstream.models import Model, PolicyNet, load_model, read_model, save_model
 from segstream.models.checkpoints import import_authors, read_checkpoint
 from segstream.models.registry import untrained_model
 from segstream.models.spec import ModelSpec, spec_from_json
@@ -44,6 +44,17 @@ def test_a_subpixel_layer_is_written_and_read_again(tmp_path: Path) -> None:
     x = torch.randn(1, 3, 64, 128)
     with torch.no_grad():
         assert torch.equal(again.network(x, grid), model.network(x, grid))
+
+
+@pytest.mark.parametrize(("width", "context"), [(64, 2), (16, 0), (16, 1)])
+def test_a_policy_network_of_another_shape_is_read_again(width: int, context: int, tmp_path: Path) -> None:
+    model = untrained_model()
+    model.policy_net = PolicyNet(width, context).eval()
+    save_model(model, tmp_path / "model.safetensors", torch.float32)
+    again = load_model(tmp_path / "model.safetensors").policy_net
+    x = torch.randn(1, 3, 128, 192)
+    with torch.no_grad():
+        assert again is not None and torch.equal(again(x, 64), model.policy_net(x, 64))
 
 
 def test_half_precision_files_are_half_the_size(model: Model, tmp_path: Path) -> None:
