@@ -63,8 +63,10 @@ def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
     model.spec.training["prior"] = prior
     store = Store(open_dataset("camvid", data_dir, "train"), torch.device("cpu"))
     with torch.no_grad():
-        bias = model.network.get_parameter("logits.conv.bias")
-        bias.add_(class_prior(class_shares(store.labels, len(model.spec.classes)), prior))
+        moved = class_prior(class_shares(store.labels, len(model.spec.classes)), prior)  # [K]
+        model.network.get_parameter("logits.conv.bias").add_(moved)
+        if model.network.subpixel is not None:
+            model.network.get_parameter("subpixel.bias").add_(moved.repeat_interleave(4))
 
 
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:

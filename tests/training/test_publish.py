@@ -9,19 +9,38 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from segstream.blocks import Grid
 from segstream.errors import UsageError
 from segstream.models import load_model
+from segstream.models.registry import untrained_model
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.publish import main
+from segstream.training.publish import main, move_logits
 
 
-def test_writes_weights_and_card(tmp_path: Path) -> None:
+def write_data(folder: Path) -> np.ndarray:
+    """Write a CamVid of one image for each part, and return the image, uint8 [120, 160, 3]; its red tells the class."""
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
     image[:100, :, 0] = 0  # the first class is frequent
     for part in ("train", "val"):
         for name, pixels in ((part, image), (f"{part}annot", (image[..., 0] // 25).astype(np.uint8))):
-            (tmp_path / name).mkdir()
-            Image.fromarray(pixels).save(tmp_path / name / "0.png")
+            (folder / name).mkdir()
+            Image.fromarray(pixels).save(folder / name / "0.png")
+    return image
+
+
+@torch.no_grad()
+def test_a_prior_moves_the_logits_of_low_blocks_too(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    model, before = untrained_model(subpixel=True), untrained_model(subpixel=True)
+    move_logits(model, str(tmp_path), 0.5)
+    x, grid = torch.zeros(1, 3, 64, 128), Grid(torch.tensor([[[True, False]]]), 64)
+    moved = model.network(x, grid) - before.network(x, grid)  # [1, K, 16, 32]
+    torch.testing.assert_close(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-4, rtol=0)
+    assert moved[0, 0, 0, 0] > 1
+
+
+def test_writes_weights_and_card(tmp_path: Path) -> None:
+    image = write_data(tmp_path)
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--name", "mine", "--out", str(tmp_path)]
     options += ["--prior", "0.5"]
     done = CliRunner().invoke(main, ["untrained-rn18", "--policy-from", "untrained-rn18", *options])
