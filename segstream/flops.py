@@ -1,4 +1,4 @@
-"""Counting the multiply-accumulates that really run, in units of 1e9 (GMAC).
+"""Counting the multiply-accumulates that the blocks of a grid need, in units of 1e9 (GMAC).
 
 Convolutions are counted, as the field does; everything but the pyramid's small means is proportional to the numbers of
 high and low tiles, so one run of each under torch's own counter tells the cost of any grid.

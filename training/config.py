@@ -16,6 +16,7 @@ from segstream.training.setting_types import as_setting, describe
 MODES = ("dense", "mixed", "reinforce", "policy")
 REWARDS = ("loss", "gain", "borders")
 POLICY_LOSSES = ("reinforce", "regression")
+MOST_CONTEXT = 16  # a score then follows from all of any picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,18 @@ class TrainConfig:
     Attributes:
         name: name of the run, and of the model it makes.
         mode: "dense" (no blocks), "mixed" (supervised, grids of several shares so that any policy works), "reinforce"
-            (network and policy jointly), "policy" (the policy alone, for the network of `init`, which stays as it is).
+            (network and policy jointly), "policy" (the policy alone, for the network of `init`, which stays as it is,
+            and with it its `class_weights` and `prior`).
         dataset, data_dir: a data set of `segstream.datasets` and its folder.
         resize: width and height that every image is scaled to when it is read; null keeps the data set's own size,
             which must then be one size.
         scenes: share of each batch that is drawn street scenes (only for CamVid's classes), 0..1.
         encoder: a name of `segstream.models.swiftnet.ENCODERS`.
         encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
-        init: model file (.safetensors) whose network to start from; null starts from scratch.
+        init: model (a .safetensors file, or the name of an installed one) whose network to start from, and in mode
+            "policy" its policy too, as far as both have the same layers; null starts from scratch.
         subpixel: give low blocks a last layer of their own, of four logits a pixel and class that make 2x2 pixels, so
-            that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`. In mode "policy"
-            it is as `init` has it.
+            that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`.
         context: layers of the policy network that look at the blocks around each; see `segstream.models.PolicyNet`.
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
@@ -144,8 +146,14 @@ class TrainConfig:
         learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
         check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
         check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
-        check(self.context >= 0, "context", self.context, "0 or more")
+        check(0 <= self.context <= MOST_CONTEXT, "context", self.context, f"from 0 to {MOST_CONTEXT}")
+        policy = self.mode in ("reinforce", "policy")
+        check(
+            policy or not self.context, "context", self.context, "0: only the modes reinforce and policy have a policy"
+        )
         joint = self.mode != "policy"
+        check(joint or not self.subpixel, "subpixel", self.subpixel, "false in mode policy: it is as `init` has it")
+        check(joint or self.encoder_weights is None, "encoder_weights", self.encoder_weights, "null in mode policy")
         check(joint or self.init is not None, "init", self.init, "the model to train a policy for")
         check(joint or self.policy_loss == "regression", "policy_loss", self.policy_loss, "regression in mode policy")
         check(joint or self.distill == 0, "distill", self.distill, "0 in mode policy: the network does not learn")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segstream.models import PolicyNet, SwiftNet
+from segstream.models import ModelSpec, PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
@@ -41,7 +41,8 @@ class Job:
         device: where to train.
         world: number of processes that share each batch.
         network, policy_net: where to start from, in training mode; None starts from scratch. In mode "policy" the
-            network does not learn.
+            network does not learn, and the policy network takes of the one given what fits.
+        spec: of the model that the network is from, in mode "policy".
         graphs: capture steps as CUDA graphs.
         teachers: networks to distil from, in evaluation mode, at most one for each image of a process's part of a
             batch; none takes the averaged one.
@@ -60,18 +61,19 @@ class Job:
         world: int = 1,
         network: SwiftNet | None = None,
         policy_net: PolicyNet | None = None,
+        spec: ModelSpec | None = None,
         graphs: bool = True,
         teachers: Sequence[SwiftNet] = (),
     ) -> None:
         self.config, self.device, self.world = config, device, world
         self.seed = config.seed
+        self.spec = spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
                 network = SwiftNet(config.encoder, len(shares), subpixel=config.subpixel)
                 start_residuals_at_zero(network)
-            if policy_net is None and config.mode in ("reinforce", "policy"):
-                policy_net = PolicyNet(context=config.context)
+            policy_net = start_policy(config, policy_net)
         network.requires_grad_(config.mode != "policy")
         self.objective = Objective(config, network, policy_net, shares).to(device)
         if device.type == "cuda":
@@ -316,6 +318,20 @@ def averaged_pairs(averaged: nn.Module, objective: nn.Module, prefix: str = "") 
     kept = [name for name, value in mine.items() if value.is_floating_point() and name != "weights"]
     names = [name for name in kept if name.startswith(prefix)]
     return [mine[name] for name in names], [theirs[name] for name in names]
+
+
+def start_policy(config: TrainConfig, before: PolicyNet | None) -> PolicyNet | None:
+    """The policy network of a training, with what fits of the weights of one `before`; None where the mode has none."""
+    if config.mode not in ("reinforce", "policy"):
+        return None
+    if before is None:
+        return PolicyNet(context=config.context)
+    weights = before.state_dict()
+    made = PolicyNet(weights["layers.0.weight"].shape[0], config.context)
+    wanted = made.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
+    made.load_state_dict(fitting, strict=False)
+    return made
 
 
 def start_residuals_at_zero(network: SwiftNet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,6 +160,9 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
             cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
         policy_net.eval()
     height, width = data.val.labels.shape[-2:]
+    if job.spec is not None:  # the network is that model's still
+        own = replace(job.spec, name=config.name, block=config.block, policy="learned", thresholds={}, results={})
+        return Model(network.eval(), policy_net, own)
     spec = ModelSpec(
         name=config.name,
         encoder=config.encoder,
@@ -166,7 +170,7 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
         palette=data.palette,
         size=(width, height),
         block=config.block,
-        policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned", "policy": "learned"}[config.mode],
+        policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned"}[config.mode],
         data=config.dataset + (" and drawn street scenes" if config.scenes else ""),
         licence="as the data's" if config.dataset != "camvid" else "research use (CamVid)",
         training={"class_weights": config.class_weights, "prior": config.prior},

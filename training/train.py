@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from segstream.errors import SegstreamError, UsageError
-from segstream.models import PolicyNet, SwiftNet, load_model
+from segstream.models import SwiftNet, load_model
 from segstream.models.checkpoints import load_encoder
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.config import TrainConfig, load_config
@@ -57,24 +57,31 @@ def make_run(
             f"the setting whole, {config.whole}, comes to {whole} of the {local} images that each of {world.size} "
             f"processes has of a batch: expected some and not all; change 'whole' or 'batch', or set whole to 0."
         )
-    network = policy_net = None
+    network = policy_net = spec = None
     if config.init is not None:
         model = load_model(config.init)
         if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
-            raise UsageError(f"the model {config.init} has another encoder or other classes than {config.name}.")
+            raise UsageError(
+                f"the model {config.init} has the encoder {model.spec.encoder} and {len(model.spec.classes)} classes, "
+                f"but {config.name} has {config.encoder} and the {len(data.classes)} of its data: change 'init' or "
+                "'encoder'."
+            )
         if model.spec.interpolation != "seamless" or (model.spec.mean, model.spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
             raise UsageError(
                 f"the model {config.init} enlarges each block by itself or takes colours in another scale, as imported "
                 "checkpoints do: start from a model trained here."
             )
         if config.mode != "policy" and (model.network.subpixel is not None) != config.subpixel:
-            raise UsageError(f"the model {config.init} fits the setting subpixel: {str(not config.subpixel).lower()}.")
+            has, setting = ("no", "false") if config.subpixel else ("a", "true")
+            raise UsageError(f"the model {config.init} has {has} last layer of low blocks: set subpixel to {setting}.")
         network = model.network.train()
-        if config.mode == "policy" and model.policy_net is not None:
-            policy_net = go_on_with(model.policy_net, config.context)
+        if config.mode == "policy":
+            policy_net, spec = model.policy_net, model.spec
+            known = {key: model.spec.training.get(key, getattr(config, key)) for key in ("class_weights", "prior")}
+            config = replace(config, **known)
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size
-    job = Job(config, data.shares, size, device, world.size, network, policy_net, graphs, teachers)
+    job = Job(config, data.shares, size, device, world.size, network, policy_net, spec, graphs, teachers)
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())
@@ -85,20 +92,6 @@ def make_run(
     folder = out / config.name
     folder.mkdir(parents=True, exist_ok=True)
     return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
-
-
-def go_on_with(policy_net: PolicyNet, context: int) -> PolicyNet:
-    """A policy network with `context` that starts with the weights of another where both have the same layers."""
-    before = policy_net.state_dict()
-    width = before["layers.0.weight"].shape[0]
-    made = PolicyNet(width, context)
-    alike = {
-        name: before[name]
-        for name, value in made.state_dict().items()
-        if name in before and before[name].shape == value.shape
-    }
-    made.load_state_dict(alike, strict=False)
-    return made
 
 
 def load_teacher(path: str, data: Data) -> SwiftNet:
@@ -179,6 +172,8 @@ def run_training(
             deadline = begun + time_limit - 5 - 8 * len(runs) - 0.01 * time_limit  # the rest is for the last evaluation
         finished = train(runs, data, deadline, say, lambda: world.any(bool(stopped)))
         if finished and world.rank == 0:
+            signal.signal(signal.SIGINT, before)
+            say("measuring under every policy; Ctrl-C ends it, and --resume does it again")
             conclude(runs, data, say)
         elif not finished:
             say(f"stopped; go on with --resume --out {out}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,8 +13,9 @@ class PolicyNet(nn.Module):
 
     Args:
         width: channels of the hidden layers.
-        context: further layers (not in the paper) at one pixel a block, by which a block's score also follows from what
-            lies in the blocks around it; two cost a fourteenth of the rest. 0 is the paper's.
+        context: layers at one pixel a block (not in the paper), by which a block's score also follows from what lies in
+            as many blocks around it and one more; another layer brings the features there. With two the network costs
+            a fifteenth more. 0 is the paper's.
     """
 
     def __init__(self, width: int = 64, context: int = 0) -> None:
@@ -55,5 +54,5 @@ def hidden(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Modul
 def policy_shaped_as(tensors: dict[str, Tensor]) -> PolicyNet:
     """A policy network, not filled yet, of the width and context that weights named `layers.*` are of."""
     width = tensors["layers.0.weight"].shape[0] if "layers.0.weight" in tensors else 64
-    numbers = [int(found[1]) for name in tensors if (found := re.match(r"layers\.(\d+)\.", name))]
-    return PolicyNet(width, max(0, (max(numbers, default=0) - 12) // 3))
+    convs = sum(tensor.dim() == 4 for tensor in tensors.values())
+    return PolicyNet(width, max(0, convs - 5))

@@ -87,7 +87,7 @@ def test_processes_share_a_batch_and_its_drawn_scenes() -> None:
         assert [index >= 10 for index in part] == [False, False, False, True]
 
 
-@pytest.mark.parametrize("mode", ["reinforce", "mixed"])
+@pytest.mark.parametrize("mode", ["reinforce", "mixed", "policy"])
 def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> None:
     settings = {
         "name": "two",
@@ -100,6 +100,8 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     settings |= {"evaluations": 1, "target": 0.5, "lovasz": 0.5, "reward": "borders", "policy_loss": "regression"}
     settings |= {"subpixel": True, "levels": [1.0, 0.5]}  # a step of "mixed" without a low block, and one with
     settings["whole"] = 0.5  # of the two images that each process has
+    if mode == "policy":
+        settings |= {"encoder": "resnet18", "init": "untrained-rn18", "subpixel": False, "context": 1, "distill": 0.0}
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(settings))
     arguments = ["--config", "two.yaml", "--data", str(camvid), "--out", "runs", "--device", "cpu"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -114,4 +116,4 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "runs" / "two" / "results.json").read_text())
     assert results["steps"] == 2
-    assert read_model(tmp_path / "runs" / "two" / "two.safetensors").policy_net is None or mode == "reinforce"
+    assert read_model(tmp_path / "runs" / "two" / "two.safetensors").policy_net is None or mode != "mixed"

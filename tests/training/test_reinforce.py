@@ -198,6 +198,13 @@ def test_whole_images_teach_the_policy_as_the_others_do() -> None:
     torch.testing.assert_close(scores[0].grad, expected.grad)
 
 
+def test_a_step_without_low_blocks_gives_their_last_layer_a_gradient() -> None:
+    made, x, labels = objective(distill=0.0, subpixel=True)
+    made(x, labels, 8, torch.Generator().manual_seed(0))[0].backward()
+    assert all(p.grad is not None for p in made.parameters())
+    assert made.network.subpixel is not None and not made.network.subpixel.weight.grad.any()  # type: ignore[union-attr]
+
+
 def test_lovasz_loss_is_of_the_logits_in_use_at_stride_4() -> None:
     logits: list[torch.Tensor] = []  # [4, 3, 16, 32]
     task = {}

@@ -16,13 +16,13 @@ import torch
 
 from segstream.datasets.camvid import CLASSES
 from segstream.errors import ModelError, UsageError
-from segstream.models import Model, ModelSpec, SwiftNet, load_model, read_model, save_model
+from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, load_model, read_model, save_model
 from segstream.models.registry import untrained_model
 from segstream.palettes import CAMVID
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig, from_dict
 from segstream.training.distributed import World
-from segstream.training.job import Job
+from segstream.training.job import Job, start_policy
 from segstream.training.loop import Run, conclude, train
 from segstream.training.setup import Data, load_data
 from segstream.training.train import main, make_run, run_training
@@ -175,12 +175,15 @@ def test_a_start_with_and_without_a_subpixel_layer(camvid: Path, tmp_path: Path)
     expected = untrained_model(subpixel=True).network.subpixel
     found = run.job.objective.network.subpixel
     assert expected is not None and found is not None and torch.equal(found.weight, expected.weight)
-    with pytest.raises(UsageError, match=r"start\.safetensors fits the setting subpixel: true"):
+    with pytest.raises(UsageError, match=r"start\.safetensors has a last layer of low blocks: set subpixel to true"):
         start(replace(settings, subpixel=False), tmp_path)
+    with pytest.raises(UsageError, match=r"start\.safetensors has the encoder resnet18 .* efficientnet-lite1"):
+        start(replace(settings, encoder="efficientnet-lite1"), tmp_path)
 
 
 def test_the_policy_alone_is_trained_for_a_network_that_stays_as_it_is(camvid: Path, tmp_path: Path) -> None:
     before = untrained_model(subpixel=True)
+    before.spec = replace(before.spec, data="a town", licence="theirs", training={"class_weights": 0.3, "prior": 0.1})
     save_model(before, tmp_path / "start.safetensors", torch.float32)
     more = {"mode": "policy", "encoder": "resnet18", "init": str(tmp_path / "start.safetensors"), "context": 2}
     settings = config(camvid, **more, reward="borders", policy_loss="regression", distill=0.0)
@@ -190,10 +193,43 @@ def test_the_policy_alone_is_trained_for_a_network_that_stays_as_it_is(camvid: P
     assert train([run], data, None, print, lambda: False) and not run.error
     conclude([run], data, print)
     model = read_model(tmp_path / "tiny/tiny.safetensors")
-    assert model.policy_net is not None and model.spec.policy == "learned"
+    assert model.policy_net is not None and model.spec.policy == "learned" and model.spec.name == "tiny"
+    facts = ("data", "licence", "training")
+    assert [getattr(model.spec, key) for key in facts] == [getattr(before.spec, key) for key in facts]
+    assert run.config.class_weights == 0.3 and run.job.objective.prior.std() > 0
     assert not torch.allclose(model.policy_net.layers[0].weight, first, atol=1e-4)
     for name, value in before.network.state_dict().items():
         assert torch.equal(model.network.state_dict()[name], value.half().float()) or not value.dim(), name
+
+
+def test_a_policy_goes_on_with_what_fits_and_draws_the_rest_by_its_seed() -> None:
+    before = PolicyNet(16, 0)
+    settings = config(Path(), context=2)
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        policy = start_policy(settings, before)
+        assert policy is not None
+        made.append(policy.state_dict())
+    assert all(torch.equal(m["layers.6.weight"], before.state_dict()["layers.6.weight"]) for m in made)
+    assert torch.equal(made[0]["layers.18.weight"], made[1]["layers.18.weight"])
+    assert not torch.equal(made[0]["layers.18.weight"], made[2]["layers.18.weight"])
+    back = start_policy(replace(settings, context=0), before)
+    assert back is not None
+    for name, value in back.state_dict().items():
+        assert torch.equal(value, before.state_dict()[name]), name
+    assert start_policy(config(Path(), mode="mixed"), None) is None
+
+
+def test_equal_seeds_start_equal_policies(camvid: Path, tmp_path: Path) -> None:
+    more = {"mode": "policy", "encoder": "resnet18", "init": "untrained-rn18", "context": 1}
+    settings = config(camvid, **more, reward="borders", policy_loss="regression", distill=0.0)
+    heads = []
+    for other in (5, 6):
+        torch.manual_seed(other)  # the state of torch's own generator must not matter
+        run, _ = start(settings, tmp_path)
+        heads.append(run.job.policy_net.layers[-1].weight)  # type: ignore[union-attr]
+    assert torch.equal(*heads)
 
 
 def test_an_imported_network_is_no_start(camvid: Path, tmp_path: Path) -> None:
@@ -310,9 +346,12 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(UsageError, match="init cannot be None: expected the model to train a policy for"):
         from_dict(alone, "x.yaml")
     alone["init"] = "a.safetensors"
-    for key, value in (("policy_loss", "reinforce"), ("distill", 0.5), ("context", -1)):
+    wrong = {"policy_loss": "reinforce", "distill": 0.5, "context": 99, "subpixel": True, "encoder_weights": "a.pth"}
+    for key, value in wrong.items():
         with pytest.raises(UsageError, match=f"{key} cannot be"):
             from_dict({**alone, key: value}, "x.yaml")
+    with pytest.raises(UsageError, match="context cannot be 2: expected 0: only the modes reinforce and policy"):
+        from_dict({"mode": "mixed", "context": 2}, "x.yaml")
     assert from_dict({**alone, "context": 2}, "x.yaml").mode == "policy"
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 

@@ -57,6 +57,16 @@ def test_a_policy_network_of_another_shape_is_read_again(width: int, context: in
         assert again is not None and torch.equal(again(x, 64), model.policy_net(x, 64))
 
 
+def test_a_policy_network_of_a_damaged_file_is_refused_and_not_made(tmp_path: Path) -> None:
+    spec = untrained_model().spec
+    tensors = {f"network.{k}": v for k, v in untrained_model().network.state_dict().items()}
+    tensors["policy.layers.150000.weight"] = torch.zeros(1)
+    path = tmp_path / "damaged.safetensors"
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata={"segstream": spec.to_json()})
+    with pytest.raises(ModelError, match="weights of another network"):
+        read_model(path)
+
+
 def test_half_precision_files_are_half_the_size(model: Model, tmp_path: Path) -> None:
     save_model(model, tmp_path / "half.safetensors")
     assert (tmp_path / "half.safetensors").stat().st_size < 26e6
