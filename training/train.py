@@ -174,8 +174,11 @@ def run_training(
         if finished and world.rank == 0:
             signal.signal(signal.SIGINT, before)
             say("measuring under every policy; Ctrl-C ends it, and --resume does it again")
-            conclude(runs, data, say)
-        elif not finished:
+            try:
+                conclude(runs, data, say)
+            except KeyboardInterrupt:
+                finished = False
+        if not finished:
             say(f"stopped; go on with --resume --out {out}")
     finally:
         signal.signal(signal.SIGINT, before)

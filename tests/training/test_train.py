@@ -249,6 +249,23 @@ def test_a_refused_training_gives_ctrl_c_back(camvid: Path, tmp_path: Path) -> N
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_ctrl_c_ends_the_last_measuring(
+    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: object) -> None:  # a user who presses it then
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr("segstream.training.train.conclude", measure)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start us with it ignored
+    try:
+        assert not run_training([config(camvid)], "cpu", tmp_path, False, None, False, False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert f"stopped; go on with --resume --out {tmp_path}" in capsys.readouterr().out
+    assert (tmp_path / "tiny/checkpoint.pt").exists()
+
+
 def test_trainings_side_by_side_keep_their_own_class_weights(camvid: Path, tmp_path: Path) -> None:
     data = load_data(config(camvid), CPU)
     even, rare = (
