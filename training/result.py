@@ -13,7 +13,6 @@ from torch import Tensor
 from segstream import flops
 from segstream.evaluate import class_iou, mean_iou
 from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, save_model
-from segstream.models.policy_net import policy_shaped_as
 from segstream.training import validate
 from segstream.training.config import TrainConfig
 from segstream.training.job import Job
@@ -148,14 +147,11 @@ def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, s
 
 def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
     """The averaged weights as a model on the CPU; the policy's last bias moved so that 0 is its threshold."""
-    network = SwiftNet(config.encoder, len(data.classes), subpixel=job.network.subpixel is not None)
-    network.load_state_dict(copy.deepcopy(job.network.state_dict()))
+    network = copy.deepcopy(job.network).cpu()
     policy_net = None
     if job.policy_net is not None:
         bias = validate.threshold_for(validate.learned_scores(data.train, job.policy_net, config.block), config.target)
-        state = copy.deepcopy(job.policy_net.state_dict())
-        policy_net = policy_shaped_as(state)
-        policy_net.load_state_dict(state)
+        policy_net = copy.deepcopy(job.policy_net).cpu()
         with torch.no_grad():
             cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
         policy_net.eval()

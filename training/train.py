@@ -21,7 +21,7 @@ import torch
 import yaml
 
 from segstream.errors import SegstreamError, UsageError
-from segstream.models import SwiftNet, load_model
+from segstream.models import Model, SwiftNet, load_model
 from segstream.models.checkpoints import load_encoder
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.config import TrainConfig, load_config
@@ -59,21 +59,7 @@ def make_run(
         )
     network = policy_net = spec = None
     if config.init is not None:
-        model = load_model(config.init)
-        if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
-            raise UsageError(
-                f"the model {config.init} has the encoder {model.spec.encoder} and {len(model.spec.classes)} classes, "
-                f"but {config.name} has {config.encoder} and the {len(data.classes)} of its data: change 'init' or "
-                "'encoder'."
-            )
-        if model.spec.interpolation != "seamless" or (model.spec.mean, model.spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
-            raise UsageError(
-                f"the model {config.init} enlarges each block by itself or takes colours in another scale, as imported "
-                "checkpoints do: start from a model trained here."
-            )
-        if config.mode != "policy" and (model.network.subpixel is not None) != config.subpixel:
-            has, setting = ("no", "false") if config.subpixel else ("a", "true")
-            raise UsageError(f"the model {config.init} has {has} last layer of low blocks: set subpixel to {setting}.")
+        model = load_start(config, data)
         network = model.network.train()
         if config.mode == "policy":
             policy_net, spec = model.policy_net, model.spec
@@ -92,6 +78,30 @@ def make_run(
     folder = out / config.name
     folder.mkdir(parents=True, exist_ok=True)
     return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
+
+
+def load_start(config: TrainConfig, data: Data) -> Model:
+    """The model that a training starts from, the setting `init`.
+
+    Raises:
+        UsageError: if it does not fit the settings or the data.
+    """
+    model = load_model(str(config.init))
+    if model.spec.encoder != config.encoder or model.spec.classes != data.classes:
+        raise UsageError(
+            f"the model {config.init} has the encoder {model.spec.encoder} and {len(model.spec.classes)} classes, "
+            f"but {config.name} has {config.encoder} and the {len(data.classes)} of its data: change 'init' or "
+            "'encoder'."
+        )
+    if model.spec.interpolation != "seamless" or (model.spec.mean, model.spec.std) != (IMAGENET_MEAN, IMAGENET_STD):
+        raise UsageError(
+            f"the model {config.init} enlarges each block by itself or takes colours in another scale, as imported "
+            "checkpoints do: start from a model trained here."
+        )
+    if config.mode != "policy" and (model.network.subpixel is not None) != config.subpixel:
+        has, setting = ("no", "false") if config.subpixel else ("a", "true")
+        raise UsageError(f"the model {config.init} has {has} last layer of low blocks: set subpixel to {setting}.")
+    return model
 
 
 def load_teacher(path: str, data: Data) -> SwiftNet:

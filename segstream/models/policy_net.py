@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segstream.models.resnet import conv_bn
+
 
 class PolicyNet(nn.Module):
     """Looks at the image at 32 pixels a block and says how much each block gains from high resolution.
@@ -47,8 +49,7 @@ class PolicyNet(nn.Module):
 
 def hidden(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
     """A convolution with batch norm and ReLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [*conv_bn(inputs, outputs, kernel, stride), nn.ReLU()]
 
 
 def policy_shaped_as(tensors: dict[str, Tensor]) -> PolicyNet:

@@ -99,12 +99,13 @@ def test_infer_equals_the_plain_network(
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("subpixel", [False, True])
 @pytest.mark.parametrize("budget", [0.0, 0.3, 1.0])
-def test_low_blocks_with_a_last_layer_of_their_own(budget: float) -> None:
+def test_low_blocks_with_and_without_a_last_layer_of_their_own(budget: float, subpixel: bool) -> None:
     need_gpu()
     from segstream.engines.cuda import CudaEngine
 
-    model, geometry = untrained_model(subpixel=True), fit((256, 384), (384, 256), 64, exact=True)
+    model, geometry = untrained_model(subpixel=subpixel), fit((256, 384), (384, 256), 64, exact=True)
     engine = CudaEngine(model)
     for seed in range(3):
         image = picture(256, 384, seed)
