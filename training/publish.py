@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
 import torch
+from torch import Tensor
 
 from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError, UsageError
@@ -23,6 +25,8 @@ from segstream.models import Model, load_model, save_model
 from segstream.models.registry import WEIGHTS
 from segstream.training.data import Store
 from segstream.training.losses import class_prior, class_shares
+from segstream.training.setup import whole_split
+from segstream.training.validate import learned_scores, threshold_for
 
 BUDGETS = (0.4, 0.25, 0.15)
 
@@ -67,6 +71,23 @@ def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
         model.network.get_parameter("logits.conv.bias").add_(moved)
         if model.network.subpixel is not None:
             model.network.get_parameter("subpixel.bias").add_(moved.repeat_interleave(4))
+
+
+def move_scores(model: Model, data_dir: str | None, share: float) -> None:
+    """Set the learned policy's scores so that on CamVid's training images this share of the blocks is above 0.5.
+
+    What a training calibrates to its target may come out higher on images that the policy has not learned from.
+
+    Raises:
+        UsageError: if the model has no policy network.
+    """
+    if model.policy_net is None:
+        raise UsageError(f"{model.spec.name} has no learned policy: leave out --share, or give --policy-from.")
+    device = torch.device("cpu")
+    train = whole_split(Store(open_dataset("camvid", data_dir, "train"), device), device)
+    bias = threshold_for(learned_scores(train, model.policy_net, model.spec.block), share)
+    with torch.no_grad():
+        cast(Tensor, model.policy_net.layers[-1].bias).sub_(bias)
 
 
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
@@ -133,6 +154,12 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
     show_default=True,
     help="Add to the logits what the setting prior adds, for a model that was trained without.",
 )
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Share of the training images' blocks that the learned policy is to run high.",
+)
 @click.option("--name", default="swiftnet-rn18-camvid", show_default=True)
 @click.option("--data", "data_dir", default=None, help="Folder of CamVid.")
 @click.option("--recipe", default="See the configuration in training/configs/.", help="A paragraph for the card.")
@@ -144,6 +171,7 @@ def main(
     model: str,
     policy_from: str | None,
     prior: float,
+    share: float | None,
     name: str,
     data_dir: str | None,
     recipe: str,
@@ -159,6 +187,9 @@ def main(
         other = load_model(policy_from)
         loaded.policy_net = other.policy_net
         thresholds["learned"] = other.spec.thresholds.get("learned", 0.5)
+    if share is not None:
+        move_scores(loaded, data_dir, share)
+        thresholds["learned"] = 0.5
     if prior:
         move_logits(loaded, data_dir, prior)
     default = policy or ("learned" if loaded.policy_net is not None else "heuristic")

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from segstream.blocks import Grid
 from segstream.errors import UsageError
+from segstream.evaluate import evaluate
 from segstream.models import load_model
 from segstream.models.registry import untrained_model
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.publish import main, move_logits
+from segstream.training.publish import main, move_logits, move_scores
 
 
 def write_data(folder: Path) -> np.ndarray:
@@ -37,6 +39,20 @@ def test_a_prior_moves_the_logits_of_low_blocks_too(tmp_path: Path) -> None:
     moved = model.network(x, grid) - before.network(x, grid)  # [1, K, 16, 32]
     torch.testing.assert_close(moved, moved[:, :, :1, :1].expand_as(moved), atol=1e-4, rtol=0)
     assert moved[0, 0, 0, 0] > 1
+
+
+def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    model = untrained_model()
+    shares = []
+    for share in (0.5, 1 / 6):  # of the six blocks of the one image
+        move_scores(model, str(tmp_path), share)
+        found = evaluate(model, "camvid", str(tmp_path), "train", "learned", 0.5, size=(160, 120), device="cpu")
+        shares.append(found.high_share)
+    assert shares == [0.5, 1 / 6]
+    model.policy_net = None
+    with pytest.raises(UsageError, match="no learned policy"):
+        move_scores(model, str(tmp_path), 0.5)
 
 
 def test_writes_weights_and_card(tmp_path: Path) -> None:
