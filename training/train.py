@@ -22,7 +22,7 @@ import yaml
 
 from segstream.errors import SegstreamError, UsageError
 from segstream.models import Model, SwiftNet, load_model
-from segstream.models.checkpoints import load_encoder
+from segstream.models.checkpoints import load_encoder, read_checkpoint
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.config import TrainConfig, load_config
 from segstream.training.data import Order
@@ -139,6 +139,19 @@ def keep_others(configs: list[TrainConfig], out: Path, allowed: bool) -> None:
             )
 
 
+def check_files(config: TrainConfig) -> None:
+    """Read the weights that a configuration names, so that what is wrong with a file is said before the data is read.
+
+    Raises:
+        ModelError: if one is missing or cannot be read.
+    """
+    for path in (config.init, *config.teachers):
+        if path is not None:
+            load_model(path)
+    if config.encoder_weights is not None:
+        read_checkpoint(config.encoder_weights)
+
+
 def run_training(
     configs: list[TrainConfig],
     device_name: str,
@@ -165,6 +178,8 @@ def run_training(
     for key in ("dataset", "data_dir", "resize"):
         if len({getattr(config, key) for config in configs}) > 1:
             raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
+    for config in configs:
+        check_files(config)
     # Drawn scenes are cached if any run wants them.
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []

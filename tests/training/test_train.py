@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -240,10 +241,17 @@ def test_an_imported_network_is_no_start(camvid: Path, tmp_path: Path) -> None:
         start(config(camvid, encoder="resnet18", init=str(tmp_path / "theirs.safetensors")), tmp_path)
 
 
+@pytest.mark.parametrize("setting", [{"init": "no-such"}, {"teachers": ("no-such",)}, {"encoder_weights": "no-such"}])
+def test_missing_weights_are_refused_before_the_data_is_read(tmp_path: Path, setting: dict[str, Any]) -> None:
+    settings = TrainConfig(data_dir=str(tmp_path / "no-data"), **setting)
+    with pytest.raises(ModelError, match=r"there is no (model|checkpoint) '?no-such"):
+        run_training([settings], "cpu", tmp_path, False, None, False, False)
+
+
 def test_a_refused_training_gives_ctrl_c_back(camvid: Path, tmp_path: Path) -> None:
     """The first training is made and the second refused."""
     before = signal.getsignal(signal.SIGINT)
-    settings = [config(camvid), config(camvid, name="taught", teachers=("untrained-rn18", "a", "b"))]
+    settings = [config(camvid), config(camvid, name="taught", teachers=("untrained-rn18",) * 3)]
     with pytest.raises(UsageError, match="3 teachers"):
         run_training(settings, "cpu", tmp_path, False, None, False, False)
     assert signal.getsignal(signal.SIGINT) is before
