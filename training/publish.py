@@ -9,14 +9,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
 import torch
-from torch import Tensor
 
 from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError, UsageError
@@ -26,7 +24,7 @@ from segstream.models.registry import WEIGHTS
 from segstream.training.data import Store
 from segstream.training.losses import class_prior, class_shares
 from segstream.training.setup import whole_split
-from segstream.training.validate import learned_scores, threshold_for
+from segstream.training.validate import calibrate_policy
 
 BUDGETS = (0.4, 0.25, 0.15)
 
@@ -85,9 +83,7 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
         raise UsageError(f"{model.spec.name} has no learned policy: leave out --share, or give --policy-from.")
     device = torch.device("cpu")
     train = whole_split(Store(open_dataset("camvid", data_dir, "train"), device), device)
-    bias = threshold_for(learned_scores(train, model.policy_net, model.spec.block), share)
-    with torch.no_grad():
-        cast(Tensor, model.policy_net.layers[-1].bias).sub_(bias)
+    calibrate_policy(model.policy_net, train, model.spec.block, share)
 
 
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:

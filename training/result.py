@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,11 +150,9 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
     network = copy.deepcopy(job.network).cpu()
     policy_net = None
     if job.policy_net is not None:
-        bias = validate.threshold_for(validate.learned_scores(data.train, job.policy_net, config.block), config.target)
-        policy_net = copy.deepcopy(job.policy_net).cpu()
-        with torch.no_grad():
-            cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
-        policy_net.eval()
+        policy_net = copy.deepcopy(job.policy_net)
+        validate.calibrate_policy(policy_net, data.train, config.block, config.target)
+        policy_net = policy_net.cpu().eval()
     height, width = data.val.labels.shape[-2:]
     if job.spec is not None:  # the network is that model's still
         own = replace(job.spec, name=config.name, block=config.block, policy="learned", thresholds={}, results={})

@@ -139,17 +139,16 @@ def keep_others(configs: list[TrainConfig], out: Path, allowed: bool) -> None:
             )
 
 
-def check_files(config: TrainConfig) -> None:
-    """Read the weights that a configuration names, so that what is wrong with a file is said before the data is read.
+def check_files(configs: list[TrainConfig]) -> None:
+    """Read the weights that configurations name, so that what is wrong with a file is said before the data is read.
 
     Raises:
         ModelError: if one is missing or cannot be read.
     """
-    for path in (config.init, *config.teachers):
-        if path is not None:
-            load_model(path)
-    if config.encoder_weights is not None:
-        read_checkpoint(config.encoder_weights)
+    for path in {path for config in configs for path in (config.init, *config.teachers)} - {None}:
+        load_model(str(path))
+    for path in {config.encoder_weights for config in configs} - {None}:
+        read_checkpoint(str(path))
 
 
 def run_training(
@@ -178,8 +177,7 @@ def run_training(
     for key in ("dataset", "data_dir", "resize"):
         if len({getattr(config, key) for config in configs}) > 1:
             raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
-    for config in configs:
-        check_files(config)
+    check_files(configs)
     # Drawn scenes are cached if any run wants them.
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []

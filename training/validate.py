@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -89,6 +90,13 @@ def share_of(scores: Tensor, share: float) -> Tensor:
 def threshold_for(scores: Tensor, share: float) -> float:
     """The score above which `share` of all blocks lie."""
     return calibrate(scores, share)
+
+
+@torch.no_grad()
+def calibrate_policy(policy_net: PolicyNet, split: Split, block: int, share: float) -> None:
+    """Move the policy network's last bias so that `share` of a split's blocks has logits above 0."""
+    bias = threshold_for(learned_scores(split, policy_net, block), share)
+    cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
 
 
 def measure(

@@ -69,7 +69,8 @@ def list_models() -> None:
         table.add_row(
             "GMAC", f"{costs.dense_gmacs(geometry.rows, geometry.columns):.1f} dense at {spec.size[0]}x{spec.size[1]}"
         )
-        table.add_row("policy", f"{spec.policy}" + ("" if model.policy_net is None else "; learned is available"))
+        other = model.policy_net is not None and spec.policy != "learned"
+        table.add_row("policy", spec.policy + ("; learned is available" if other else ""))
         table.add_row("data", spec.data)
         table.add_row("licence", spec.licence)
         table.add_row("file", str(model_path(name)))

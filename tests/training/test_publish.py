@@ -58,7 +58,7 @@ def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
 def test_writes_weights_and_card(tmp_path: Path) -> None:
     image = write_data(tmp_path)
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--name", "mine", "--out", str(tmp_path)]
-    options += ["--prior", "0.5"]
+    options += ["--prior", "0.5", "--share", "0.5"]
     done = CliRunner().invoke(main, ["untrained-rn18", "--policy-from", "untrained-rn18", *options])
     assert done.exit_code == 0, done.output
     model = load_model(tmp_path / "mine.safetensors")
@@ -71,5 +71,7 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     torch.testing.assert_close(moved.detach(), class_prior(class_shares(labels, 11), 0.5), atol=2e-3, rtol=1e-2)
     assert moved[0] > 1 and moved[0] == moved.max()
     assert model.spec.training["prior"] == 0.5
+    found = evaluate(model, "camvid", str(tmp_path), "train", size=(160, 120), device="cpu")
+    assert found.high_share == 0.5  # by the threshold in the file
     again = CliRunner().invoke(main, [str(tmp_path / "mine.safetensors"), *options])  # a second one is not added
     assert isinstance(again.exception, UsageError) and "has the prior 0.5 already" in str(again.exception)
