@@ -145,10 +145,13 @@ def check_files(configs: list[TrainConfig]) -> None:
     Raises:
         ModelError: if one is missing or cannot be read.
     """
-    for path in {path for config in configs for path in (config.init, *config.teachers)} - {None}:
-        load_model(str(path))
-    for path in {config.encoder_weights for config in configs} - {None}:
-        read_checkpoint(str(path))
+    models = [path for config in configs for path in (config.init, *config.teachers)]
+    for path in dict.fromkeys(models):  # each once, in the order of the configurations
+        if path is not None:
+            load_model(path)
+    for path in dict.fromkeys(config.encoder_weights for config in configs):
+        if path is not None:
+            read_checkpoint(path)
 
 
 def run_training(
