@@ -10,7 +10,7 @@ import yaml
 
 from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import UsageError
-from segstream.models.swiftnet import ENCODERS
+from segstream.models.swiftnet import ENCODERS, SHALLOW_STAGES
 from segstream.training.setting_types import as_setting, describe
 
 MODES = ("dense", "mixed", "reinforce", "policy")
@@ -34,10 +34,12 @@ class TrainConfig:
         scenes: share of each batch that is drawn street scenes (only for CamVid's classes), 0..1.
         encoder: a name of `segstream.models.swiftnet.ENCODERS`.
         encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
-        init: model (a .safetensors file, or the name of an installed one) whose network to start from, and in mode
-            "policy" its policy too, as far as both have the same layers; null starts from scratch.
+        init: model (a .safetensors file, or the name of an installed one) whose network to start from, and where the
+            mode has a policy its policy too, as far as both have the same layers; null starts from scratch.
         subpixel: give low blocks a last layer of their own, of four logits a pixel and class that make 2x2 pixels, so
             that their class maps are as fine as those of high blocks; see `segstream.models.SwiftNet`.
+        shallow: stages of a ResNet (1 to 4) of which low blocks pass the first residual block alone: what that saves
+            pays for more high blocks; see `segstream.models.SwiftNet`.
         context: layers of the policy network that look at the blocks around each; see `segstream.models.PolicyNet`.
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
@@ -87,6 +89,7 @@ class TrainConfig:
     encoder_weights: str | None = None
     init: str | None = None
     subpixel: bool = False
+    shallow: tuple[int, ...] = ()
     context: int = 0
     block: int = 64
     crop: tuple[int, int] = (512, 384)
@@ -146,6 +149,10 @@ class TrainConfig:
         learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
         check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
         check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
+        stages = SHALLOW_STAGES.get(self.encoder, ())
+        of_these = f"stages of {', '.join(map(str, stages))}" if stages else f"none: {self.encoder} has no such stages"
+        check(set(self.shallow) <= set(stages), "shallow", self.shallow, of_these)
+        check(not self.shallow or self.mode != "dense", "shallow", self.shallow, "none: dense has no low blocks")
         check(0 <= self.context <= MOST_CONTEXT, "context", self.context, f"from 0 to {MOST_CONTEXT}")
         policy = self.mode in ("reinforce", "policy")
         check(
@@ -153,6 +160,7 @@ class TrainConfig:
         )
         joint = self.mode != "policy"
         check(joint or not self.subpixel, "subpixel", self.subpixel, "false in mode policy: it is as `init` has it")
+        check(joint or not self.shallow, "shallow", self.shallow, "none in mode policy: it is as `init` has it")
         check(joint or self.encoder_weights is None, "encoder_weights", self.encoder_weights, "null in mode policy")
         check(joint or self.init is not None, "init", self.init, "the model to train a policy for")
         check(joint or self.policy_loss == "regression", "policy_loss", self.policy_loss, "regression in mode policy")

@@ -40,8 +40,8 @@ class Job:
         image_size: height and width of the images that will come.
         device: where to train.
         world: number of processes that share each batch.
-        network, policy_net: where to start from, in training mode; None starts from scratch. In mode "policy" the
-            network does not learn, and the policy network takes of the one given what fits.
+        network, policy_net: where to start from, in training mode; None starts from scratch. The policy network takes
+            of the one given what fits. In mode "policy" the network does not learn.
         spec: of the model that the network is from, in mode "policy".
         graphs: capture steps as CUDA graphs.
         teachers: networks to distil from, in evaluation mode, at most one for each image of a process's part of a
@@ -71,7 +71,7 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
-                network = SwiftNet(config.encoder, len(shares), subpixel=config.subpixel)
+                network = SwiftNet(config.encoder, len(shares), subpixel=config.subpixel, shallow=config.shallow)
                 start_residuals_at_zero(network)
             policy_net = start_policy(config, policy_net)
         network.requires_grad_(config.mode != "policy")

@@ -90,9 +90,8 @@ class Objective(nn.Module):
         task = losses.mean_loss(loss, weight, total, config.bootstrap)
         if config.lovasz:
             task = task + config.lovasz * losses.lovasz_loss(logits, labels[:, 2::4, 2::4])
-        if high is None and self.network.subpixel is not None:
-            # Nothing is low; DistributedDataParallel waits for a gradient of every parameter all the same.
-            task = task + 0.0 * sum(p.mean() for p in self.network.subpixel.parameters())
+        # DistributedDataParallel waits for a gradient of every parameter, those of idle layers too.
+        task = task + 0.0 * sum(p.mean() for p in idle_parameters(self.network, n_high, everything))
         zero = task.new_zeros(())
         distill = zero
         teacher = judge if teacher is None else teacher
@@ -127,6 +126,23 @@ class Objective(nn.Module):
         seen = judged(self.config, len(labels))
         best, _ = losses.pixel_loss(judge, labels[seen], self.weights, self.prior)
         return seen, losses.block_mean(loss[seen] - best, block)
+
+
+def idle_parameters(network: SwiftNet, n_high: int, blocks: int) -> list[nn.Parameter]:
+    """Parameters of the layers that are for low blocks alone where none is low, or for high ones where none is high.
+
+    Args:
+        n_high: number of high blocks in the batch.
+        blocks: number of all its blocks.
+    """
+    idle: list[nn.Parameter] = []
+    if n_high == blocks and network.subpixel is not None:
+        idle += network.subpixel.parameters()
+    if n_high == 0:
+        for stage in network.shallow:
+            for residual in getattr(network.encoder, f"layer{stage}")[1:]:
+                idle += residual.parameters()
+    return idle
 
 
 def needs_judge(config: TrainConfig, whole: bool) -> bool:

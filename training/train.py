@@ -60,9 +60,9 @@ def make_run(
     network = policy_net = spec = None
     if config.init is not None:
         model = load_start(config, data)
-        network = model.network.train()
+        network, policy_net = model.network.train(), model.policy_net
         if config.mode == "policy":
-            policy_net, spec = model.policy_net, model.spec
+            spec = model.spec
             known = {key: model.spec.training.get(key, getattr(config, key)) for key in ("class_weights", "prior")}
             config = replace(config, **known)
     teachers = [load_teacher(path, data) for path in config.teachers]
@@ -101,6 +101,11 @@ def load_start(config: TrainConfig, data: Data) -> Model:
     if config.mode != "policy" and (model.network.subpixel is not None) != config.subpixel:
         has, setting = ("no", "false") if config.subpixel else ("a", "true")
         raise UsageError(f"the model {config.init} has {has} last layer of low blocks: set subpixel to {setting}.")
+    shallow = model.network.shallow
+    if config.mode != "policy" and shallow != tuple(sorted(set(config.shallow))):
+        raise UsageError(
+            f"low blocks of the model {config.init} are shallow in the stages {list(shallow)}: set shallow to these."
+        )
     return model
 
 

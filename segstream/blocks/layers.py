@@ -26,6 +26,28 @@ def convolve(conv: nn.Conv2d, x: Tensor, grid: Grid | None) -> Tensor:
     return keeping_input(lambda tiles: convolve_padded(conv, pad(tiles, grid, int(p))), x)
 
 
+def convolve_high(conv: nn.Conv2d, x: Tensor, grid: Grid) -> Tensor:
+    """The convolution of `convolve` for the tiles of high blocks alone.
+
+    Args:
+        conv: of stride 1.
+        x: all tiles [T, C, q, q], or those of high blocks alone [4 * Nh, C, q, q]: then zeros are in the place of what
+            low neighbours would hold.
+        grid: which blocks are high.
+
+    Returns:
+        [4 * Nh, K, q, q].
+    """
+    first_low = 4 * grid.n_high
+
+    def layer(tiles: Tensor) -> Tensor:
+        if len(tiles) == first_low:
+            tiles = F.pad(tiles, (0, 0, 0, 0, 0, 0, 0, grid.n_low))
+        return convolve_padded(conv, pad(tiles, grid, int(conv.padding[0]))[:first_low])
+
+    return keeping_input(layer, x)
+
+
 def convolve_padded(conv: nn.Conv2d, padded: Tensor) -> Tensor:
     """The same convolution over tiles that are padded already: [T, C, q+2p, q+2p]."""
     return F.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)

@@ -58,12 +58,15 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> Model:
     return read_model(model_path(name))
 
 
-def untrained_model(encoder: str = "resnet18", seed: int = 0, subpixel: bool = False) -> Model:
+def untrained_model(
+    encoder: str = "resnet18", seed: int = 0, subpixel: bool = False, shallow: tuple[int, ...] = ()
+) -> Model:
     """A model with seeded random weights: as fast as a trained one, and of no other use."""
-    spec = ModelSpec(name=UNTRAINED, encoder=encoder, classes=tuple(CAMVID), palette=tuple(CAMVID.values()))
+    classes, palette = tuple(CAMVID), tuple(CAMVID.values())
+    spec = ModelSpec(name=UNTRAINED, encoder=encoder, classes=classes, palette=palette, shallow=shallow)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SwiftNet(encoder, len(spec.classes), subpixel=subpixel).eval()
+        network = SwiftNet(encoder, len(spec.classes), subpixel=subpixel, shallow=shallow).eval()
         policy_net = PolicyNet().eval()
         for module in (*network.modules(), *policy_net.modules()):
             if isinstance(module, nn.BatchNorm2d):

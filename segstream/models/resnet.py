@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segstream.blocks import Grid, sample
-from segstream.blocks.layers import convolve, convolve_padded, max_pool
+from segstream.blocks.layers import convolve, convolve_high, convolve_padded, max_pool
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -32,6 +33,14 @@ class BasicBlock(nn.Module):
         out = self.bn2(convolve(self.conv2, out, grid))
         return F.relu(out + (x if self.downsample is None else self.downsample(x)))
 
+    def high_only(self, x: Tensor, grid: Grid) -> Tensor:  # [T, C, q, q], of which low tiles come out as they are
+        if not grid.n_high:
+            return x
+        first_low = 4 * grid.n_high
+        out = F.relu(self.bn1(convolve_high(self.conv1, x, grid)))
+        out = self.bn2(convolve_high(self.conv2, out, grid))
+        return torch.cat([F.relu(out + x[:first_low]), x[first_low:]])
+
 
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a shortcut; the 3x3 strides, as in torchvision."""
@@ -51,6 +60,15 @@ class Bottleneck(nn.Module):
         out = self.bn3(self.conv3(out))
         return F.relu(out + (x if self.downsample is None else self.downsample(x)))
 
+    def high_only(self, x: Tensor, grid: Grid) -> Tensor:  # [T, C, q, q], of which low tiles come out as they are
+        if not grid.n_high:
+            return x
+        first_low = 4 * grid.n_high
+        out = F.relu(self.bn1(self.conv1(x[:first_low])))
+        out = F.relu(self.bn2(convolve_high(self.conv2, out, grid)))
+        out = self.bn3(self.conv3(out))
+        return torch.cat([F.relu(out + x[:first_low]), x[first_low:]])
+
 
 def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and inputs == outputs:
@@ -61,12 +79,21 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 class ResNet(nn.Module):
     """Encoder that yields features at strides 4, 8, 16 and 32.
 
+    Args:
+        block: the kind of residual block.
+        depths: how many of them each stage has.
+        shallow: stages, of 1 to 4, of which low blocks pass the first residual block alone, as in a network of fewer
+            layers; high ones pass them all, with zeros in the place of what their low neighbours would have held.
+
     Attributes:
         channels: number of channels of the four features.
     """
 
-    def __init__(self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...]) -> None:
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], shallow: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
+        self.shallow = shallow
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         inputs = 64
@@ -92,15 +119,17 @@ class ResNet(nn.Module):
         x = max_pool(F.relu(self.bn1(x)), 3, 2, grid)
         features = []
         for level in range(1, 5):
-            for block in cast(nn.ModuleList, getattr(self, f"layer{level}")):
-                x = block(x, grid)
+            first, *others = cast(list[BasicBlock | Bottleneck], getattr(self, f"layer{level}"))
+            x = first(x, grid)
+            for block in others:
+                x = block(x, grid) if grid is None or level not in self.shallow else block.high_only(x, grid)
             features.append(x)
         return features
 
 
-def resnet18() -> ResNet:
-    return ResNet(BasicBlock, (2, 2, 2, 2))
+def resnet18(shallow: tuple[int, ...] = ()) -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2), shallow)
 
 
-def resnet50() -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 6, 3))
+def resnet50(shallow: tuple[int, ...] = ()) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3), shallow)

@@ -28,6 +28,7 @@ class ModelSpec:
         size: width and height of the images it was trained on; frames are scaled to about as many pixels.
         block: side of a high-resolution block in pixels of the network input.
         interpolation: "seamless", or "local" for the authors' checkpoints.
+        shallow: stages of a ResNet of which low blocks pass the first residual block alone; see `SwiftNet`.
         policy: the policy to use where the user names none.
         thresholds: by policy, the score above which a block runs at high resolution.
         data: what it was trained on.
@@ -46,6 +47,7 @@ class ModelSpec:
     size: tuple[int, int] = (480, 360)
     block: int = 64
     interpolation: str = "seamless"
+    shallow: tuple[int, ...] = ()
     policy: str = "heuristic"
     thresholds: dict[str, float] = field(default_factory=dict)
     data: str = ""
@@ -78,6 +80,8 @@ def check_spec(spec: ModelSpec) -> None:
         refuse(f"an input size of {spec.size}", f"width and height from 16 to {LARGEST_SIDE}")
     if spec.interpolation not in ("seamless", "local"):
         refuse(f"the interpolation {spec.interpolation!r}", "'seamless' or 'local'")
+    if not all(isinstance(stage, int) for stage in spec.shallow):
+        refuse(f"the shallow stages {spec.shallow}", "numbers of stages")
     if len(spec.mean) != 3 or len(spec.std) != 3 or not all(v > 0 for v in spec.std):
         refuse("a normalisation that is not of three channels", "three means and three deviations above 0")
 
@@ -92,7 +96,7 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
         values: dict[str, Any] = json.loads(text)
         known = {f.name for f in fields(ModelSpec)}
         values = {k: v for k, v in values.items() if k in known}
-        for key in ("classes", "mean", "std", "size"):
+        for key in ("classes", "mean", "std", "size", "shallow"):
             if key in values:
                 values[key] = tuple(values[key])
         values["palette"] = tuple(tuple(colour) for colour in values["palette"])

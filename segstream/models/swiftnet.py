@@ -16,11 +16,12 @@ from segstream.models.efficientnet import EfficientNetLite1
 from segstream.models.resnet import ResNet, resnet18, resnet50
 
 POOL_GRIDS = (8, 4, 2)
-ENCODERS: dict[str, tuple[Callable[[], ResNet | EfficientNetLite1], int]] = {  # encoder and width of the decoder
+ENCODERS: dict[str, tuple[Callable[..., ResNet | EfficientNetLite1], int]] = {  # encoder and width of the decoder
     "resnet18": (resnet18, 128),
     "resnet50": (resnet50, 128),
     "efficientnet-lite1": (EfficientNetLite1, 48),
 }
+SHALLOW_STAGES = {"resnet18": (1, 2, 3, 4), "resnet50": (1, 2, 3, 4)}  # stages with residual blocks to pass by
 
 
 class BNReluConv(nn.Module):
@@ -91,15 +92,30 @@ class SwiftNet(nn.Module):
             block by itself, for the authors' checkpoints.
         subpixel: give low blocks a last layer of their own, of four logits a pixel and class, which make 2x2 pixels
             (Shi et al., CVPR 2016): so the class map of a low block is as fine as that of a high one.
+        shallow: stages of a ResNet of which low blocks pass the first residual block alone, see `ResNet`. Then all low
+            is no longer the dense network on the image of half the size; all high is the dense network still.
+
+    Raises:
+        ValueError: if there is no such encoder, or no such stages to make shallow.
     """
 
-    def __init__(self, encoder: str, classes: int, seamless: bool = True, subpixel: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: str,
+        classes: int,
+        seamless: bool = True,
+        subpixel: bool = False,
+        shallow: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         if encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, not {encoder!r}")
         make_encoder, width = ENCODERS[encoder]
         self.seamless = seamless
-        self.encoder = make_encoder()
+        if not set(shallow) <= set(SHALLOW_STAGES.get(encoder, ())):
+            raise ValueError(f"shallow stages of {encoder} must be of {SHALLOW_STAGES.get(encoder, ())}, not {shallow}")
+        self.shallow = tuple(sorted(set(shallow)))
+        self.encoder = make_encoder(shallow=self.shallow) if shallow else make_encoder()
         *skips, deepest = self.encoder.channels
         self.spp = PyramidPooling(deepest, width)
         self.upsample = nn.ModuleList([UpsampleBlend(channels, width) for channels in reversed(skips)])

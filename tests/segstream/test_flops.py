@@ -11,15 +11,23 @@ from segstream.models import Model, PolicyNet, SwiftNet
 from segstream.models.registry import untrained_model
 
 
-def model_of(encoder: str, classes: int, seamless: bool, subpixel: bool = False) -> Model:
-    return Model(SwiftNet(encoder, classes, seamless, subpixel).eval(), PolicyNet().eval(), untrained_model().spec)
+def model_of(
+    encoder: str, classes: int, seamless: bool, subpixel: bool = False, shallow: tuple[int, ...] = ()
+) -> Model:
+    network = SwiftNet(encoder, classes, seamless, subpixel, shallow).eval()
+    return Model(network, PolicyNet().eval(), untrained_model().spec)
 
 
 @pytest.mark.parametrize("subpixel", [False, True])
 @pytest.mark.parametrize("seamless", [True, False])
-@pytest.mark.parametrize("encoder", ["resnet18", "efficientnet-lite1"])
-def test_any_grid_costs_what_torch_counts(encoder: str, seamless: bool, subpixel: bool) -> None:
-    model = model_of(encoder, 7, seamless, subpixel)
+@pytest.mark.parametrize(
+    ("encoder", "shallow"),
+    [("resnet18", ()), ("resnet18", (1, 3, 4)), ("resnet50", (2, 4)), ("efficientnet-lite1", ())],
+)
+def test_any_grid_costs_what_torch_counts(
+    encoder: str, shallow: tuple[int, ...], seamless: bool, subpixel: bool
+) -> None:
+    model = model_of(encoder, 7, seamless, subpixel, shallow)
     costs = measure(model, 64)
     x = torch.zeros(1, 3, 128, 192)
     for share in (0.5, 0.0, 1.0):

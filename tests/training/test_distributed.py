@@ -99,6 +99,8 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     }
     settings |= {"evaluations": 1, "target": 0.5, "lovasz": 0.5, "reward": "borders", "policy_loss": "regression"}
     settings |= {"subpixel": True, "levels": [1.0, 0.5]}  # a step of "mixed" without a low block, and one with
+    if mode == "mixed":
+        settings |= {"encoder": "resnet18", "shallow": [3, 4], "levels": [1.0, 0.0]}  # one without a high one
     settings["whole"] = 0.5  # of the two images that each process has
     if mode == "policy":
         settings |= {"encoder": "resnet18", "init": "untrained-rn18", "subpixel": False, "context": 1, "distill": 0.0}

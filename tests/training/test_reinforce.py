@@ -205,6 +205,17 @@ def test_a_step_without_low_blocks_gives_their_last_layer_a_gradient() -> None:
     assert made.network.subpixel is not None and not made.network.subpixel.weight.grad.any()  # type: ignore[union-attr]
 
 
+def test_a_step_without_high_blocks_gives_the_layers_for_them_a_gradient() -> None:
+    torch.manual_seed(0)
+    config = TrainConfig(mode="reinforce", shallow=(2, 4), crop=(128, 64), batch=4, distill=0.0)
+    made = Objective(config, SwiftNet("resnet18", 3, shallow=config.shallow), PolicyNet(), SHARES)
+    x, labels = torch.randn(4, 3, 64, 128), torch.randint(0, 3, (4, 64, 128))
+    made(x, labels, 0, torch.Generator().manual_seed(0))[0].backward()
+    assert all(p.grad is not None for p in made.network.parameters())
+    layers = made.network.encoder.layer2  # type: ignore[union-attr]
+    assert layers[0].conv1.weight.grad.any() and not layers[1].conv1.weight.grad.any()  # type: ignore[index, union-attr]
+
+
 def test_lovasz_loss_is_of_the_logits_in_use_at_stride_4() -> None:
     logits: list[torch.Tensor] = []  # [4, 3, 16, 32]
     task = {}

@@ -175,7 +175,12 @@ def test_a_start_with_and_without_a_subpixel_layer(camvid: Path, tmp_path: Path)
     run, _ = start(settings, tmp_path)
     expected = untrained_model(subpixel=True).network.subpixel
     found = run.job.objective.network.subpixel
+    policies = (run.job.objective.policy_net, untrained_model(subpixel=True).policy_net)
+    first, kept = (policy.layers[0].weight for policy in policies if policy is not None)
+    assert torch.equal(first, kept)
     assert expected is not None and found is not None and torch.equal(found.weight, expected.weight)
+    with pytest.raises(UsageError, match=r"start\.safetensors are shallow in the stages \[\]: set shallow to these"):
+        start(replace(settings, shallow=(4,)), tmp_path)
     with pytest.raises(UsageError, match=r"start\.safetensors has a last layer of low blocks: set subpixel to true"):
         start(replace(settings, subpixel=False), tmp_path)
     with pytest.raises(UsageError, match=r"start\.safetensors has the encoder resnet18 .* efficientnet-lite1"):
@@ -365,13 +370,26 @@ def test_wrong_settings_are_named() -> None:
         from_dict({**borders, "whole": 1.5}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be True: expected false: dense has no low blocks"):
         from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
+    with pytest.raises(UsageError, match=r"shallow cannot be \(4,\): expected none: dense has no low blocks"):
+        from_dict({"mode": "dense", "shallow": [4]}, "x.yaml")
+    with pytest.raises(UsageError, match=r"shallow cannot be \(0, 4\): expected stages of 1, 2, 3, 4"):
+        from_dict({"shallow": [0, 4]}, "x.yaml")
+    with pytest.raises(UsageError, match=r"shallow cannot be \(4,\): expected none: efficientnet-lite1 has no"):
+        from_dict({"shallow": [4], "encoder": "efficientnet-lite1"}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be 1: expected true or false"):
         from_dict({**borders, "subpixel": 1}, "x.yaml")
     alone = {**borders, "mode": "policy", "distill": 0.0}
     with pytest.raises(UsageError, match="init cannot be None: expected the model to train a policy for"):
         from_dict(alone, "x.yaml")
     alone["init"] = "a.safetensors"
-    wrong = {"policy_loss": "reinforce", "distill": 0.5, "context": 99, "subpixel": True, "encoder_weights": "a.pth"}
+    wrong = {
+        "policy_loss": "reinforce",
+        "distill": 0.5,
+        "context": 99,
+        "subpixel": True,
+        "shallow": [4],
+        "encoder_weights": "a.pth",
+    }
     for key, value in wrong.items():
         with pytest.raises(UsageError, match=f"{key} cannot be"):
             from_dict({**alone, key: value}, "x.yaml")

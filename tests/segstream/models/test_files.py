@@ -46,6 +46,27 @@ def test_a_subpixel_layer_is_written_and_read_again(tmp_path: Path) -> None:
         assert torch.equal(again.network(x, grid), model.network(x, grid))
 
 
+def test_shallow_stages_are_written_and_read_again(tmp_path: Path) -> None:
+    model = untrained_model(shallow=(4, 2))
+    assert model.network.shallow == (2, 4)
+    save_model(model, tmp_path / "model.safetensors", torch.float32)
+    again = load_model(tmp_path / "model.safetensors")
+    grid = Grid(torch.tensor([[[True, False]]]), 64)
+    x = torch.randn(1, 3, 64, 128)
+    with torch.no_grad():
+        assert torch.equal(again.network(x, grid), model.network(x, grid))
+
+
+def test_a_file_of_stages_that_cannot_be_shallow_is_refused(tmp_path: Path) -> None:
+    model = untrained_model()
+    model.spec = dataclasses.replace(model.spec, shallow=(7,))
+    save_model(model, tmp_path / "model.safetensors", torch.float32)
+    with pytest.raises(ModelError, match=r"shallow in the stages \[7\] of resnet18.*knows only \[1, 2, 3, 4\]"):
+        load_model(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"the shallow stages \('four',\); expected numbers of stages"):
+        dataclasses.replace(model.spec, shallow=("four",))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("width", "context"), [(64, 2), (16, 0), (16, 1)])
 def test_a_policy_network_of_another_shape_is_read_again(width: int, context: int, tmp_path: Path) -> None:
     model = untrained_model()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.random import PCG64, Generator
 
 from segstream.blocks import Grid
+from segstream.blocks.tiles import combine_nearest, join_tiles
 from segstream.models.checkpoints import import_authors
 from segstream.models.files import Model
 from segstream.models.spec import ModelSpec
@@ -148,6 +149,62 @@ def test_subpixel_can_do_what_enlarging_by_repeating_does() -> None:
     assert relative(network(x, Grid(torch.zeros(1, 1, 2, dtype=torch.bool), 64)), small) < 1e-5
 
 
+def perturbed(encoder: str, shallow: tuple[int, ...]) -> SwiftNet:
+    torch.manual_seed(0)
+    network = SwiftNet(encoder, 5, shallow=shallow)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    return network.eval()
+
+
+@pytest.mark.parametrize("shallow", [(4,), (2, 3), (1, 2, 3, 4)])
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+@torch.no_grad()
+def test_shallow_low_blocks_pass_the_first_residual_block_alone(encoder: str, shallow: tuple[int, ...]) -> None:
+    network, fewer = perturbed(encoder, shallow), perturbed(encoder, ())
+    x, high = torch.randn(2, 3, 64, 128), torch.ones(2, 1, 2, dtype=torch.bool)
+    assert relative(network(x, Grid(high, 64)), fewer(x)) < 1e-5
+    assert torch.equal(network(x), fewer(x))
+    for stage in shallow:
+        layers = getattr(fewer.encoder, f"layer{stage}")
+        del layers[1:]
+    half = F.interpolate(fewer(F.avg_pool2d(x, 2)), scale_factor=2, mode="bilinear", align_corners=False)
+    assert relative(network(x, Grid(~high, 64)), half) < 1e-5
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "resnet50"])
+@torch.no_grad()
+def test_a_high_block_sees_its_low_neighbours_before_the_residual_block_and_zeros_inside_it(encoder: str) -> None:
+    block = perturbed(encoder, (1,)).encoder.layer1[1]  # type: ignore[index, union-attr]
+    channels = 64 if encoder == "resnet18" else 256
+    grid = Grid(torch.tensor([[[True, False]]]), 64)
+    x = torch.randn(5, channels, 8, 8).relu()
+    found = block.high_only(x, grid)  # type: ignore[operator]
+    assert torch.equal(found[4:], x[4:])
+
+    dense = combine_nearest(x, grid)  # [1, C, 16, 32], of which the right half is low
+    inside = torch.zeros(1, 1, 16, 32)
+    inside[..., :16] = 1
+
+    def normed(conv: str, norm: str, y: torch.Tensor) -> torch.Tensor:
+        return getattr(block, norm)(getattr(block, conv)(y))
+
+    y = F.relu(normed("conv1", "bn1", dense)) * inside
+    y = normed("conv2", "bn2", y)
+    if encoder == "resnet50":
+        y = normed("conv3", "bn3", F.relu(y))
+    expected = F.relu(y + dense)[..., :16]
+    assert relative(join_tiles(found[:4]), expected) < 1e-5
+
+
+def test_what_cannot_be_shallow_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shallow stages of resnet18 must be of \(1, 2, 3, 4\), not \(5,\)"):
+        SwiftNet("resnet18", 3, shallow=(5,))
+    with pytest.raises(ValueError, match=r"shallow stages of efficientnet-lite1 must be of \(\), not \(4,\)"):
+        SwiftNet("efficientnet-lite1", 3, shallow=(4,))
+
+
 @torch.no_grad()
 def test_an_image_does_not_see_the_rest_of_its_batch(network: SwiftNet) -> None:
     x = torch.randn(2, 3, 128, 128)
@@ -173,10 +230,10 @@ def test_a_wrong_image_is_refused_with_the_size_that_would_work() -> None:
         SwiftNet("vgg", 3)
 
 
-@pytest.mark.parametrize("subpixel", [False, True])
-def test_the_network_learns_through_the_blocks(subpixel: bool) -> None:
+@pytest.mark.parametrize(("subpixel", "shallow"), [(False, ()), (True, ()), (True, (1, 2, 3, 4))])
+def test_the_network_learns_through_the_blocks(subpixel: bool, shallow: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    network = SwiftNet("resnet18", 2, subpixel=subpixel)
+    network = SwiftNet("resnet18", 2, subpixel=subpixel, shallow=shallow)
     x = torch.randn(2, 3, 64, 128)
     target = (x.mean(1) > 0).long()[:, ::4, ::4]
     grid = Grid(torch.tensor([[[True, False]], [[False, True]]]), 64)
