@@ -69,6 +69,20 @@ class ResidualBlock:
             self.first(rows, level, middle, work)
         return level.finish(self.second(level.finish(middle), level, out, work, add=shortcut))
 
+    def high_only(self, rows: Tensor, level: Level, out: Tensor, work: Workspace) -> Tensor:
+        """The same for high tiles alone, of a block that does not stride; low tiles come out as they are.
+
+        Some low patches are computed nevertheless, to fill up their number, and the rows of the others hold what was
+        there before: the low rows of both results are set here.
+        """
+        middle = work.take("middle", level.rows, self.second.inputs)
+        cast(Conv3x3, self.first)(rows, level, middle, work, patches=level.high_patches)
+        middle[level.high_pixels :].zero_()  # with the row of zeros and the means, which high tiles do not see
+        self.second(middle, level, out, work, add=rows, patches=level.high_patches)
+        low = slice(level.high_pixels, level.pixels)
+        out[low] = rows[low]
+        return level.finish(out)
+
 
 class Pyramid:
     """Spatial pyramid pooling; only what is pooled is laid out as a dense canvas."""
@@ -181,6 +195,7 @@ class RowNetwork:
         steps = [cast(UpsampleBlend, step) for step in network.upsample]
         norms = [step.blend_conv.norm for step in steps[1:]]
         scales = [norm_affine(norm)[0] for norm in norms]
+        self.shallow = network.shallow
         self.pyramid = Pyramid(network, norm_affine(steps[0].blend_conv.norm)[0])
         last = norm_affine(network.logits.norm)
         self.blends = [Blend(step, s, None) for step, s in zip(steps[:-1], scales, strict=True)]
@@ -212,8 +227,14 @@ class RowNetwork:
         features = []
         for i, (stage, level) in enumerate(zip(self.stages, levels, strict=True)):
             for j, residual in enumerate(stage):
+                high_only = j > 0 and i + 1 in self.shallow
+                if high_only and not blocks.n_high:
+                    continue
                 out = work.take(f"stage{i}.{j}", level.rows, residual.second.outputs)
-                rows = residual(rows, level, levels[i - 1] if i else None, out, work)
+                if high_only:
+                    rows = residual.high_only(rows, level, out, work)
+                else:
+                    rows = residual(rows, level, levels[i - 1] if i else None, out, work)
             features.append(rows)
         deepest = levels[3]
         rows = self.pyramid(features[3], deepest, blocks, work.take("pyramid", deepest.rows, 128))

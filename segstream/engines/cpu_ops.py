@@ -166,6 +166,7 @@ class Conv3x3:
         add: Tensor | None = None,
         relu: bool = True,
         then: Pointwise | None = None,
+        patches: int | None = None,
     ) -> Tensor:
         """Convolve the rows of a level.
 
@@ -177,17 +178,21 @@ class Conv3x3:
             add: [>= level.pixels, K] to add before the activation.
             relu: apply ReLU.
             then: a 1x1 convolution to apply last, while the result is still in the cache.
+            patches: how many to compute, a multiple of `PATCH_ROUND`; the rows of the others stay as they are in `out`.
+                All where it is None.
 
         Returns:
             `out`.
         """
+        if patches is None:
+            patches = level.patches
         if level.m == 1:
-            return self.run_direct(rows, level, out, work, add, relu, then)
+            return self.run_direct(rows, level.windows[: patches * 9], out, work, add, relu, then)
         to_input, kernels, to_output = self.prepare(level.m)
         points, per_patch = len(to_input), level.m * level.m
         c, k = self.inputs, self.outputs
         most = CACHE_BYTES * torch.get_num_threads() // (4 * points * max(c, k))
-        for start, count in pieces(level.patches, most):
+        for start, count in pieces(patches, most):
             index = level.windows[start * points : (start + count) * points]
             patch = torch.index_select(rows, 0, index, out=work.take("gathered", count * points, c))
             # Transformed patch by patch: each is small enough to stay in the first-level cache.
@@ -211,27 +216,28 @@ class Conv3x3:
     def run_direct(
         self,
         rows: Tensor,
-        level: Level,
+        table: Tensor,
         out: Tensor,
         work: Workspace,
         add: Tensor | None,
         relu: bool,
         then: Pointwise | None,
     ) -> Tensor:
-        """The same by gathering all nine pixels: for tiles too small to cut into patches."""
+        """The same by gathering all nine pixels [pixels * 9]: for tiles too small to cut into patches."""
         if self.direct is None:
             weight = self.weight.permute(0, 2, 3, 1).reshape(self.outputs, 9 * self.inputs)
             self.direct = Pointwise(weight.contiguous(), self.bias)
-        gathered = work.take("gathered", level.pixels * 9, self.inputs)
-        torch.index_select(rows, 0, level.windows, out=gathered)
-        y = out[: level.pixels] if then is None else work.take("y", level.pixels, self.outputs)
-        self.direct(gathered.view(level.pixels, -1), relu and add is None, out=y)
+        pixels = len(table) // 9
+        gathered = work.take("gathered", pixels * 9, self.inputs)
+        torch.index_select(rows, 0, table, out=gathered)
+        y = out[:pixels] if then is None else work.take("y", pixels, self.outputs)
+        self.direct(gathered.view(pixels, -1), relu and add is None, out=y)
         if add is not None:
-            y += add[: level.pixels]
+            y += add[:pixels]
             if relu:
                 y.relu_()
         if then is not None:
-            then(y, out=out[: level.pixels])
+            then(y, out=out[:pixels])
         return out
 
 

@@ -142,6 +142,8 @@ class Level:
         m: side of a patch.
         patches: number of patches, filled up to a multiple of `PATCH_ROUND`.
         pixels: rows that hold pixels, patches * m * m (those of filled-up patches hold nothing of use).
+        high_patches: number of patches of high tiles, which come first, filled up alike by those of low ones.
+        high_pixels: rows that hold pixels of high tiles.
         zero: the row of zeros, just behind the pixels.
         rows: all rows: pixels, zero, means.
         means: [M * 4], rows to average into the rows behind `zero`.
@@ -156,6 +158,8 @@ class Level:
     m: int
     patches: int
     pixels: int
+    high_patches: int
+    high_pixels: int
     zero: int
     rows: int
     means: Tensor
@@ -178,8 +182,8 @@ def round_patches(count: int) -> int:
     return -(-count // PATCH_ROUND) * PATCH_ROUND
 
 
-def patch_count(blocks: Blocks, q: int) -> int:
-    return round_patches(blocks.n_tiles * (q // patch_side(q)) ** 2)
+def patch_count(tiles: int, q: int) -> int:
+    return round_patches(tiles * (q // patch_side(q)) ** 2)
 
 
 def make_level(blocks: Blocks, q: int, stride2: bool, enlarge: bool) -> Level:
@@ -192,7 +196,7 @@ def make_level(blocks: Blocks, q: int, stride2: bool, enlarge: bool) -> Level:
         enlarge: make the table for the level twice as fine.
     """
     m = patch_side(q)
-    patches = patch_count(blocks, q)
+    patches = patch_count(blocks.n_tiles, q)
     pixels = patches * m * m
     fine, coarse, means = canvases(blocks, q, pixels)
     starts = blocks.tile_starts(q, fine.shape[1], coarse.shape[1])
@@ -215,19 +219,21 @@ def make_level(blocks: Blocks, q: int, stride2: bool, enlarge: bool) -> Level:
         for canvas in (fine, coarse):
             canvas[0], canvas[-1] = canvas[1], canvas[-2]
             canvas[:, 0], canvas[:, -1] = canvas[:, 1], canvas[:, -2]
-        enlarge_table = gather("enlarge", patch_count(blocks, 2 * q), k * k)
+        enlarge_table = gather("enlarge", patch_count(blocks.n_tiles, 2 * q), k * k)
     for canvas in (fine, coarse):
         canvas[0] = canvas[-1] = pixels
         canvas[:, 0] = canvas[:, -1] = pixels
     stride2_table = empty
     if stride2:
         coarser = patch_side(q // 2)
-        stride2_table = gather("stride2", patch_count(blocks, q // 2) * coarser * coarser, 9)
+        stride2_table = gather("stride2", patch_count(blocks.n_tiles, q // 2) * coarser * coarser, 9)
     return Level(
         q=q,
         m=m,
         patches=patches,
         pixels=pixels,
+        high_patches=patch_count(4 * blocks.n_high, q),
+        high_pixels=4 * blocks.n_high * q * q,
         zero=pixels,
         rows=pixels + 1 + len(means) // 4,
         means=torch.from_numpy(means),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from segstream.engines.base import Choice
 from segstream.engines.choose import make_engine
 from segstream.engines.cpu import CpuEngine, unsupported
 from segstream.engines.cpu_network import RowNetwork
+from segstream.engines.cpu_ops import Conv3x3
 from segstream.engines.torch_engine import TorchEngine
 from segstream.geometry import fit
 from segstream.models import Model, SwiftNet
@@ -80,6 +83,51 @@ def test_nineteen_classes() -> None:
 def test_subpixel(high: list[list[bool]], block: int) -> None:
     reference = untrained_model(subpixel=True).network
     compare(RowNetwork(reference), reference, np.array(high), block)
+
+
+# Odd numbers of high blocks, with which some low patches are computed, to fill up; and an even one, with which none is.
+SHALLOW_GRIDS = {
+    "all low": [[False, False, False], [False, False, False]],
+    "one high": [[False, True, False], [False, False, False]],
+    "two high": [[True, False, False], [False, False, True]],
+    "three high": [[True, False, True], [False, True, False]],
+    "all high": [[True, True, True], [True, True, True]],
+}
+
+
+@pytest.mark.parametrize("shallow", [(4,), (3, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize("block", [64, 128])
+@torch.inference_mode()
+def test_shallow(shallow: tuple[int, ...], block: int) -> None:
+    reference = untrained_model(shallow=shallow).network
+    network = RowNetwork(reference)
+    for high in SHALLOW_GRIDS.values():
+        for buffer in network.work.buffers.values():
+            buffer.fill_(float("nan"))  # what is not computed must not be read
+        compare(network, reference, np.array(high), block)
+
+
+@pytest.mark.parametrize("high", [SHALLOW_GRIDS["all low"], SHALLOW_GRIDS["three high"]])
+def test_shallow_and_subpixel(high: list[list[bool]]) -> None:
+    reference = untrained_model(subpixel=True, shallow=(3, 4)).network
+    compare(RowNetwork(reference), reference, np.array(high), 64)
+
+
+@torch.inference_mode()
+def test_shallow_computes_high_patches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = RowNetwork(untrained_model(shallow=(1, 3)).network)
+    counts: list[int] = []
+    plain = Conv3x3.__call__
+
+    def counted(*args: Any, patches: int | None = None, **options: Any) -> torch.Tensor:
+        if patches is not None:
+            counts.append(patches)
+        return plain(*args, patches=patches, **options)
+
+    monkeypatch.setattr(Conv3x3, "__call__", counted)
+    x = torch.zeros(1, 3, 128, 192).contiguous(memory_format=torch.channels_last)
+    network(x, np.array(SHALLOW_GRIDS["three high"]), 64)
+    assert counts == [48, 48, 16, 16]  # of 12 high tiles of 4 patches, then of one patch
 
 
 def test_a_batch_norm_with_negative_scales() -> None:

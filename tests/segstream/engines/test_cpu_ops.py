@@ -63,6 +63,24 @@ def test_3x3_convolution(high: np.ndarray, q: int) -> None:
     )
 
 
+@pytest.mark.parametrize("q", [1, 2, 3, 4, 6, 8])
+def test_3x3_convolution_of_high_tiles(q: int) -> None:
+    """Equals that of all tiles there, and leaves alone the rows behind those of the patches that fill up."""
+    blocks, grid, tiles = setup(HIGH, q, 5)
+    level = make_level(blocks, q, False, False)
+    rows, added = to_rows(tiles, level), to_rows(torch.randn(grid.n_tiles, 7, q, q), level)
+    conv, work = Conv3x3(torch.randn(7, 5, 3, 3), torch.randn(7)), Workspace()
+    expected = conv(rows, level, torch.empty(level.rows, 7), work, added)
+    out = torch.full((level.rows, 7), float("nan"))
+    found = conv(rows, level, out, work, added, patches=level.high_patches)
+    count = 4 * grid.n_high
+    assert level.high_pixels == count * q * q
+    assert torch.allclose(to_tiles(found, count, q), to_tiles(expected, count, q), atol=1e-5)
+    computed = level.high_patches * level.m**2
+    assert level.high_pixels <= computed < level.high_pixels + 8 * level.m**2
+    assert found[computed:].isnan().all()
+
+
 @pytest.mark.parametrize("high", GRIDS)
 @pytest.mark.parametrize("q", [2, 4, 8])
 def test_3x3_convolution_of_stride_2_and_its_shortcut(high: np.ndarray, q: int) -> None:
