@@ -163,14 +163,17 @@ KERNEL sample_frame(const unsigned char* __restrict__ frame,  // [height, width,
                     __half* __restrict__ fine,                // [rows, columns, 4]
                     __half* __restrict__ coarse,              // [rows/2, columns/2, 4]
                     int* __restrict__ near,                   // [T, 8], see find_near; not written where `whole`
+                    int* __restrict__ near_high,              // null, or that of high tiles with -1 for low neighbours
                     const int* __restrict__ blocks, const int* __restrict__ tiles, int gh, int gw, int n_tiles, int block,
                     int height, int width, int rows, int columns, int whole) {
   after_previous();
   const int entry = (blockIdx.y * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
   if (!whole && entry < n_tiles * 8) {
     const Map map{blocks, tiles, gh, gw, 1, 1};
-    const int d = entry % 8 + (entry % 8 > 3);
-    near[entry] = find_near(map, find_tile(map, entry / 8), d / 3 - 1, d % 3 - 1);
+    const Tile tile = find_tile(map, entry / 8);
+    const int d = entry % 8 + (entry % 8 > 3), found = find_near(map, tile, d / 3 - 1, d % 3 - 1);
+    near[entry] = found;
+    if (near_high && tile.high) near_high[entry] = found & COARSER ? -1 : found;
   }
   const int x = WIDE * (blockIdx.x * blockDim.x + threadIdx.x), y = 2 * blockIdx.y;
   if (x >= columns) return;

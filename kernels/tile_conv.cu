@@ -84,8 +84,8 @@ __device__ inline void group_barrier() {
 // Launch: 256 threads; warp groups take the 8x8 outputs of all tiles in turn.
 KERNEL __launch_bounds__(THREADS, 2) tile_conv(
     const __half* __restrict__ x,        // [T, qh, qw, 64]
-    const __half* __restrict__ added,    // [T, qh, qw, 64] or null
-    __half* __restrict__ out,            // [T, qh, qw, 64]
+    const __half* added,                 // [T, qh, qw, 64] or null
+    __half* out,                         // [T, qh, qw, 64], which may be `added`
     __half* __restrict__ activated,      // [T, qh, qw, 64] or null: relu(out * scale + shift)
     const __half* __restrict__ weights,  // [72, 64, 8]: (tap, channel / 8), output, channel % 8
     const __half* __restrict__ bias,     // [64]

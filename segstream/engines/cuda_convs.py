@@ -26,14 +26,14 @@ def by_tiles(conv: Conv, layout: Layout) -> bool:
 
 
 def tile_conv(
-    x: Tensor, conv: Conv, layout: Layout, added: Tensor | None, norm: Norm | None
+    x: Tensor, conv: Conv, layout: Layout, added: Tensor | None, norm: Norm | None, into: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """relu(conv(x) + bias + added) with BlockPad, and relu(norm) of that if asked for; see by_tiles.
 
-    x, `added` and the results are [T, q, q, 64].
+    x, `added` and the results are [T, q, q, 64]. `into`: where the first result goes, which may be `added` itself.
     """
     t, qh, qw, _ = x.shape
-    out, activated = torch.empty_like(x), torch.empty_like(x) if norm else None
+    out, activated = torch.empty_like(x) if into is None else into, torch.empty_like(x) if norm else None
     arguments: list[Argument] = [x, added, out, activated, conv.tiled, conv.bias]
     arguments += [norm.scale if norm else None, norm.shift if norm else None, layout.near, t, qh, qw]
     grid = (min(CONV_BLOCKS, t * (qh // 8) * (qw // 8)), 1)
@@ -47,14 +47,18 @@ def as_matrix(conv: Conv, layout: Layout) -> bool:
     return conv.matrix is not None and not layout.whole
 
 
-def taps_conv(taps: Tensor, conv: Conv) -> Tensor:
-    """A layer as a matrix product with what is added among its taps: [T, q, q, K] -> relu(layer), [T, q, q, Cout]."""
-    rows, matrix = taps.flatten(0, 2), conv.matrix
+def taps_conv(taps: Tensor, conv: Conv, into: Tensor | None = None) -> Tensor:
+    """A layer as a matrix product with what is added among its taps: [T, q, q, K] -> relu(layer), [T, q, q, Cout].
+
+    `into`: where the result goes.
+    """
+    rows, matrix, out = taps.flatten(0, 2), conv.matrix, None if into is None else into.flatten(0, 2)
     assert matrix is not None
     if rows.is_cuda:
-        out = torch._addmm_activation(conv.bias, rows, matrix)
+        out = torch._addmm_activation(conv.bias, rows, matrix, out=out)
     else:
-        out = F.relu(rows.float() @ matrix.float() + conv.bias.float()).half()
+        plain = F.relu(rows.float() @ matrix.float() + conv.bias.float()).half()
+        out = plain if out is None else out.copy_(plain)
     return out.view(*taps.shape[:3], -1)
 
 

@@ -32,6 +32,8 @@ class Layout:
         seamless: whether enlarging looks over borders of blocks.
         whole: dense.
         near: int32 [T, 8], what lies around each tile (kernels/common.cuh); `stem` fills it in.
+        near_high: the same for the high tiles alone, [first_low, 8], with nothing where a low tile lies; `stem` fills
+            it in if some residual block runs on high tiles alone.
     """
 
     blocks: Tensor
@@ -44,6 +46,7 @@ class Layout:
     seamless: bool
     whole: bool
     near: Tensor | None = None
+    near_high: Tensor | None = None
 
     def at(self, stride: int) -> tuple[int, int]:
         """Sides of a tile at a stride of the network."""
@@ -56,6 +59,16 @@ class Layout:
     def first_low(self) -> int:
         """Number of the first low tile: before it come four for each high block."""
         return 4 * ((self.n_tiles - self.rows * self.columns) // 3)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there are tiles of both resolutions."""
+        return 0 < self.first_low < self.n_tiles
+
+    @property
+    def among_high(self) -> Layout:
+        """For features that high tiles alone have, [first_low, q, q, C]: zeros are where a low neighbour's would be."""
+        return replace(self, near=self.near_high)
 
     @property
     def pad(self) -> int:
@@ -114,14 +127,16 @@ def fixed_tile(side: tuple[int, int], channels: int, p: int) -> dict[str, str]:
     return {f"FIXED_{name}": str(value) for name, value in values.items()}
 
 
-def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | None) -> tuple[Tensor, Tensor]:
-    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means, where tiles see it; fills `near`, [T, 8]."""
+def sample_frame(frame: Tensor, norm: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+    """uint8 [h, w, 3] normalised, as half [H, W, 4] and its 2x2 means, where tiles see it; fills the layout's `near`
+    and `near_high`, where they are.
+    """
     height, width, _ = frame.shape
     block = layout.side[0] * (1 if layout.whole else 2)
     rows, columns = layout.rows * block, layout.columns * (layout.side[1] if layout.whole else block)
     fine = torch.empty(rows, columns, 4, dtype=torch.float16, device=frame.device)
     coarse = torch.empty(rows // 2, columns // 2, 4, dtype=torch.float16, device=frame.device)
-    arguments: list[Argument] = [frame, norm, fine, coarse, near, layout.blocks, layout.tiles]
+    arguments: list[Argument] = [frame, norm, fine, coarse, layout.near, layout.near_high, layout.blocks, layout.tiles]
     arguments += [layout.rows, layout.columns, layout.n_tiles, block, height, width, rows, columns, int(layout.whole)]
     launch("stem.cu", "sample_frame", ((columns // 4 + 127) // 128, rows // 2), 128, arguments, starts_early=True)
     return fine, coarse
@@ -129,12 +144,14 @@ def sample_frame(frame: Tensor, norm: Tensor, layout: Layout, near: Tensor | Non
 
 def stem(frame: Tensor, norm: Tensor, weights: Weights, layout: Layout, *, pad: bool) -> tuple[Tensor, Tensor, Layout]:
     """uint8 [h, w, 3] -> the stem after ReLU and max pooling, [T, q, q, 64] at stride 4; the same padded if asked for;
-    the layout, complete with `near`.
+    the layout, complete with `near` and `near_high`.
     """
     t, p, device = layout.n_tiles, layout.pad if pad else 0, frame.device
     if not layout.whole:
         layout = replace(layout, near=torch.empty(t, 8, dtype=torch.int32, device=device))
-    fine, coarse = sample_frame(frame, norm, layout, layout.near)
+    if layout.mixed and any(block.high_only for level in weights.levels for block in level):
+        layout = replace(layout, near_high=torch.empty(layout.first_low, 8, dtype=torch.int32, device=device))
+    fine, coarse = sample_frame(frame, norm, layout)
     (oh, ow), (qh, qw) = layout.at(2), layout.at(4)
     edges = torch.empty(t, oh, ow, 64, dtype=torch.float16, device=device)
     pooled = torch.empty(t, qh, qw, 64, dtype=torch.float16, device=device)
@@ -187,6 +204,16 @@ def features(
             "glue.cu", "pad_features", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, p), starts_early=True
         )
     return x if padded is None else padded, subset, activated
+
+
+def put(x: Tensor, into: Tensor) -> None:
+    """Copy features, both [T, q, q, C]. By a kernel of ours: of a driver's copy before one that starts early little is
+    known.
+    """
+    t, qh, qw, c = x.shape
+    arguments: list[Argument] = [x, into, None, None, None, None, None, t, 0, qh, qw, c, 0]
+    grid = (blocks_for(t * qh * qw, c, COPIES), 1)
+    launch("glue.cu", "pad_features", grid, THREADS, arguments, defines=fixed_tile((qh, qw), c, 0), starts_early=True)
 
 
 def taps(

@@ -108,8 +108,10 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
         norms.append(weights.pyramid.first_norm)
     even: Tensor | None = None
     activated: list[Tensor] = []
-    blocks = [block for level in weights.levels for block in level]
-    ends = {sum(len(level) for level in weights.levels[: i + 1]) - 1: norm for i, norm in enumerate(norms)}
+    all_low = layout.first_low == 0 and not layout.whole
+    levels = [[block for block in level if not (all_low and block.high_only)] for level in weights.levels]
+    blocks = [block for level in levels for block in level]
+    ends = {sum(len(level) for level in levels[: i + 1]) - 1: norm for i, norm in enumerate(norms)}
     for i, block in enumerate(blocks):
         norm: Norm | None = ends.get(i)
         x, extra = residual(x, padded, even, block, norm, layout)
@@ -117,13 +119,15 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
             activated.append(extra)
             norm = None
         following = blocks[i + 1] if i + 1 < len(blocks) else None
+        # All tiles where there is a norm, or `even` is asked for: what follows then is the first block of a level.
+        taken = x if following is None else tiles_for(following, x, layout)
         if following is not None and as_matrix(following.convs[0], layout):
-            padded, extra = glue.taps(x, layout, stride=following.convs[0].stride, norm=norm)
+            padded, extra = glue.taps(taken, layout, stride=following.convs[0].stride, norm=norm)
             c = x.shape[-1]
             even = padded[..., 4 * c : 5 * c] if following.shortcut_stride == 2 else None  # the middle one of the taps
         else:
             padded, even, extra = glue.features(
-                x,
+                taken,
                 layout,
                 pad=following is not None and takes_padded(following.convs[0], layout),
                 even=following is not None and following.shortcut_stride == 2,
@@ -134,16 +138,38 @@ def encode(x: Tensor, padded: Tensor, weights: Weights, layout: Layout) -> tuple
     return (x, activated) if layout.local else (activated[-1], activated[:-1])
 
 
+def runs_alone(block: Block, layout: Layout) -> bool:
+    """Whether a residual block runs on the high tiles alone, while there are low ones too."""
+    return block.high_only and layout.mixed
+
+
+def tiles_for(block: Block, x: Tensor, layout: Layout) -> Tensor:
+    """The tiles of x [T, q, q, C] that a residual block runs on, without a copy.
+
+    Kernels that are given the high ones alone find the low ones beside them by their numbers, behind them in memory.
+    """
+    return x[: layout.first_low] if runs_alone(block, layout) else x
+
+
 def residual(
     x: Tensor, first: Tensor, even: Tensor | None, block: Block, norm: Norm | None, layout: Layout
 ) -> tuple[Tensor, Tensor | None]:
     """A residual block, and relu(norm) of its result where that costs no further pass.
 
+    A block that runs on the high tiles alone writes its result in their place, so that nothing of low ones is copied.
+    Nobody else has use for x by then.
+
     Args:
         x: [T, q, q, C].
-        first: what the block's first layer takes: the same padded, or its taps, or x itself.
+        first: what the block's first layer takes: the same padded, or its taps, or x itself; `tiles_for` the block.
         even: every second pixel of x, if a 1x1 layer takes it from there.
     """
+    features, inner = x, layout
+    into: Tensor | None = None
+    if runs_alone(block, layout):
+        # The layers after the first see zeros beside low tiles, for which there is nothing between the layers.
+        x = into = tiles_for(block, x, layout)
+        inner, norm = layout.among_high, None
     shortcut = lambda: x  # noqa: E731
     if block.shortcut is not None and not as_matrix(block.convs[-1], layout):
         shortcut = aside(x if even is None else even, block.shortcut)
@@ -153,19 +179,22 @@ def residual(
         if as_matrix(conv, layout):
             if i:
                 added = x if last else None
-                out, _ = glue.taps(out, layout, stride=conv.stride, added=added, step=block.shortcut_stride)
-            out = taps_conv(out, conv)
+                out, _ = glue.taps(out, inner, stride=conv.stride, added=added, step=block.shortcut_stride)
+            out = taps_conv(out, conv, into if last else None)
         elif by_tiles(conv, layout):
-            out, activated = tile_conv(out, conv, layout, shortcut() if last else None, norm if last else None)
+            around, added = inner if i else layout, shortcut() if last else None
+            out, activated = tile_conv(out, conv, around, added, norm if last else None, into if last else None)
         else:
             if i and conv.padding:
-                out = glue.features(out, layout, pad=True)[0]
+                out = glue.features(out, inner, pad=True)[0]
             padding = conv.padding - layout.pad if conv.padding else 0
             if last:
                 out = rows_of(conv_add_relu(tiles_of(out), conv, padding, tiles_of(shortcut())))
             else:
                 out = rows_of(conv_relu(tiles_of(out), conv, padding))
-    return out, activated
+            if last and into is not None:
+                glue.put(out, into)  # the library does not write where it is told
+    return out if into is None else features, activated
 
 
 def pyramid(x: Tensor, weights: Weights, layout: Layout) -> Tensor:

@@ -45,12 +45,14 @@ class Norm:
 class Block:
     """A residual block: its convolutions in order, and the shortcut's matrix half [Cin, Cout] with its stride.
 
-    The shortcut's bias is in the last convolution's.
+    The shortcut's bias is in the last convolution's. `high_only`: low tiles come out as they are; such a block has
+    neither a shortcut nor a stride.
     """
 
     convs: tuple[Conv, ...]
     shortcut: Tensor | None
     shortcut_stride: int
+    high_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Packer:
             columns = torch.cat((columns, added.t()), 1)
         return replace(conv, matrix=columns.contiguous().t())
 
-    def block(self, block: BasicBlock | Bottleneck, deep: bool) -> Block:
+    def block(self, block: BasicBlock | Bottleneck, deep: bool, high_only: bool) -> Block:
         """A residual block; `deep`: of a level that has few pixels, or else only its stride-2 layer may be a matrix."""
         pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
         if isinstance(block, Bottleneck):
@@ -165,7 +167,7 @@ class Packer:
                 identity = torch.eye(packed.weight.shape[0], dtype=torch.float16, device=self.device)
                 added = identity if shortcut is None else shortcut
                 convs[i] = self.as_matrix(packed, added if i + 1 == len(convs) else None)
-        return Block(tuple(convs), shortcut, stride)
+        return Block(tuple(convs), shortcut, stride, high_only)
 
     def subpixel(self, conv: nn.Conv2d | None, extra: int) -> tuple[Tensor | None, Tensor | None]:
         """The last layer of low blocks, if there is one: half [width, 4 * padded classes], float [4 * padded classes].
@@ -224,7 +226,10 @@ def pack(network: SwiftNet, device: torch.device) -> Weights:
         stem=stem,
         stem_bias=stem_bias,
         levels=tuple(
-            tuple(packer.block(block, i >= FIRST_DEEP) for block in level)  # type: ignore[union-attr, arg-type]
+            tuple(
+                packer.block(block, i >= FIRST_DEEP, j > 0 and i + 1 in encoder.shallow)  # type: ignore[arg-type]
+                for j, block in enumerate(level)  # type: ignore[arg-type]
+            )
             for i, level in enumerate(levels)
         ),
         pyramid=packer.pyramid(network.spp),

@@ -116,6 +116,24 @@ def test_low_blocks_with_and_without_a_last_layer_of_their_own(budget: float, su
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("shallow", [(4,), (1, 2, 3, 4)])
+def test_low_blocks_of_fewer_layers(shallow: tuple[int, ...]) -> None:
+    """Whole frames in graphs, of which those of several counts of high blocks share their memory."""
+    need_gpu()
+    from segstream.engines.cuda import CudaEngine
+
+    model, geometry = untrained_model(shallow=shallow), fit((256, 384), (384, 256), 64, exact=True)
+    engine = CudaEngine(model)
+    for _ in range(2):
+        for seed, budget in enumerate((0.0, 0.25, 0.5, 1.0)):
+            image = picture(256, 384, seed)
+            output = engine.infer(image, geometry, Choice("random", 0.0, budget, seed=seed))
+            assert output.blocks.sum() == int(budget * 24)
+            assert (output.labels == expected_labels(model, image, geometry, output.blocks)).mean() >= 0.995
+    engine.close()
+
+
+@pytest.mark.cuda
 @pytest.mark.parametrize("policy", ["high", "learned"])
 def test_a_frame_gives_the_same_from_any_memory(engine, policy: str) -> None:
     from segstream.engines.cuda import page_locked

@@ -11,7 +11,7 @@ from segstream import blocks as twin
 from segstream.engines.cuda_convs import as_matrix, by_tiles, taps_conv, tile_conv
 from segstream.engines.cuda_glue import taps
 from segstream.engines.cuda_weights import Packer
-from tests.segstream.engines.test_cuda_glue import SHARES, layout_of, make_grid, make_norm, random, same
+from tests.segstream.engines.test_cuda_glue import SHARES, among_high, layout_of, make_grid, make_norm, random, same
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -38,6 +38,36 @@ def test_64_channels_on_tiles(device: torch.device, share: float, addition: bool
         torch.testing.assert_close(
             activated.permute(0, 3, 1, 2).cpu().float(), (expected * scale + shift).relu(), rtol=4e-3, atol=1e-2
         )
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize("q", [8, 16])
+def test_64_channels_on_high_tiles_alone(device: torch.device, share: float, q: int) -> None:
+    """Features that low tiles have too, and such that they have not, in the place of what is added to the layer."""
+    if device.type == "cuda" and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("this GPU is no Hopper")
+    grid, first_low = make_grid(share), 4 * make_grid(share).n_high
+    x, added = random(grid.n_tiles, 64, q, q), random(grid.n_tiles, 64, q, q, seed=3)
+    weight, bias = random(64, 64, 3, 3, seed=8) / 24, random(64, seed=9)
+    conv, layout = Packer(device).conv(weight, bias, nn.Conv2d(64, 64, 3, padding=1)), layout_of(grid, 4 * q, device)
+    rows, place = (t.permute(0, 2, 3, 1).contiguous().to(device) for t in (x, added))
+    plain = [F.conv2d(twin.pad(t, grid, 1), weight.float(), bias.float()) for t in (x.float(), among_high(x, grid))]
+    same(tile_conv(rows[:first_low], conv, layout, None, None)[0], F.relu(plain[0][:first_low]))
+    got, _ = tile_conv(rows[:first_low].clone(), conv, layout.among_high, place[:first_low], None, place[:first_low])
+    assert got.data_ptr() == place.data_ptr()
+    same(place[:first_low], F.relu(plain[1] + added.float())[:first_low])
+    assert torch.equal(place[first_low:].cpu(), added[first_low:].permute(0, 2, 3, 1))
+
+
+def test_a_matrix_product_into_a_part_of_a_tensor(device: torch.device) -> None:
+    weight, bias, taps = random(64, 32, 3, 3, seed=8) / 17, random(64, seed=9), random(6, 2, 2, 9 * 32).to(device)
+    packer = Packer(device)
+    conv = packer.as_matrix(packer.conv(weight, bias, nn.Conv2d(32, 64, 3, padding=1)))
+    into = torch.full((8, 2, 2, 64), 7, dtype=torch.float16, device=device)
+    got = taps_conv(taps, conv, into[:6])
+    assert got.data_ptr() == into.data_ptr() and got.shape == into[:6].shape
+    torch.testing.assert_close(into[:6], taps_conv(taps, conv), rtol=2e-3, atol=4e-3)
+    assert (into[6:] == 7).all()
 
 
 @pytest.mark.parametrize("share", SHARES)

@@ -6,6 +6,8 @@ one rounding of results up to about 8, or two where BlockPad averages rounded va
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,8 +55,15 @@ def near_table(grid: Grid) -> Tensor:
     return table
 
 
+def high_table(near: Tensor, grid: Grid) -> Tensor:
+    """The part of `near_table` that is for high tiles, [4 * Nh, 8], with nothing where a low tile lies."""
+    near = near[: 4 * grid.n_high]
+    return torch.where(near >= 8 * 4 * grid.n_high, -1, near)
+
+
 def layout_of(grid: Grid, side: int, device: torch.device, seamless: bool = True) -> glue.Layout:
     blocks, tiles = grid_tables(grid.high.to(device), grid.place.to(device), grid.n_high)
+    near = near_table(grid)
     return glue.Layout(
         blocks=blocks,
         tiles=tiles,
@@ -65,7 +74,8 @@ def layout_of(grid: Grid, side: int, device: torch.device, seamless: bool = True
         fine=grid.n_high > 0,
         seamless=seamless,
         whole=False,
-        near=near_table(grid).to(device),
+        near=near.to(device),
+        near_high=high_table(near, grid).to(device),
     )
 
 
@@ -95,8 +105,12 @@ def test_what_lies_around_a_tile(device: torch.device, share: float) -> None:
     layout = layout_of(grid, 32, device)
     frame = torch.zeros(3 * 64, 4 * 64, 3, dtype=torch.uint8, device=device)
     near = torch.zeros(grid.n_tiles, 8, dtype=torch.int32, device=device)
-    glue.sample_frame(frame, torch.ones(6, device=device), layout, near)
-    assert torch.equal(near.cpu(), near_table(grid))
+    near_high = torch.zeros(4 * grid.n_high, 8, dtype=torch.int32, device=device)
+    for high in (None, near_high):
+        glue.sample_frame(frame, torch.ones(6, device=device), replace(layout, near=near, near_high=high))
+        assert torch.equal(near.cpu(), near_table(grid))
+        near.zero_()
+    assert torch.equal(near_high.cpu(), high_table(near_table(grid), grid))
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -184,6 +198,35 @@ def test_taps(device: torch.device, share: float, q: int, channels: int, stride:
         scale, shift = (t.cpu()[:, None, None] for t in (norm.scale, norm.shift))
         assert activated is not None
         same(activated, (x.float() * scale + shift).relu())
+
+
+def among_high(x: Tensor, grid: Grid) -> Tensor:
+    """Tiles [T, C, q, q] with zeros in the low ones, as float."""
+    return torch.cat((x[: 4 * grid.n_high], torch.zeros_like(x[4 * grid.n_high :]))).float()
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize(("q", "channels"), [(1, 512), (2, 256), (8, 64)])
+def test_high_tiles_alone(device: torch.device, share: float, q: int, channels: int) -> None:
+    """Padding and taps for high tiles, of features that low ones have too, and of such that they have not."""
+    grid, first_low = make_grid(share), 4 * make_grid(share).n_high
+    layout = layout_of(grid, 4 * q, device)
+    x, added = random(grid.n_tiles, channels, q, q), random(first_low, channels, q, q, seed=7)
+    rows, other = (t.permute(0, 2, 3, 1).contiguous().to(device) for t in (x, added))
+    high = rows[:first_low].clone()
+    seen, unseen = twin.pad(x.float(), grid, 1)[:first_low], twin.pad(among_high(x, grid), grid, 1)[:first_low]
+    same(glue.features(rows[:first_low], layout, pad=True)[0], seen)
+    same(glue.features(high, layout.among_high, pad=True)[0], unseen)
+    same(glue.taps(rows[:first_low], layout)[0], plain_taps(seen, 1))
+    taps = glue.taps(high, layout.among_high, added=other)[0]
+    same(taps, torch.cat((plain_taps(unseen, 1), added.float()), 1))
+
+
+def test_put(device: torch.device) -> None:
+    x, into = random(3, 4, 4, 24).to(device), random(5, 4, 4, 24, seed=2).to(device)
+    expected = torch.cat((x, into[3:]))
+    glue.put(x, into[:3])
+    assert torch.equal(into, expected)
 
 
 @pytest.mark.parametrize("share", SHARES)
