@@ -61,6 +61,9 @@ def make_run(
     if config.init is not None:
         model = load_start(config, data)
         network, policy_net = model.network.train(), model.policy_net
+        if config.mode != "policy" and network.shallow != config.shallow:  # the weights are the same all the same
+            network = SwiftNet(config.encoder, len(data.classes), True, config.subpixel, config.shallow)
+            network.load_state_dict(model.network.state_dict())
         if config.mode == "policy":
             spec = model.spec
             known = {key: model.spec.training.get(key, getattr(config, key)) for key in ("class_weights", "prior")}
@@ -101,11 +104,6 @@ def load_start(config: TrainConfig, data: Data) -> Model:
     if config.mode != "policy" and (model.network.subpixel is not None) != config.subpixel:
         has, setting = ("no", "false") if config.subpixel else ("a", "true")
         raise UsageError(f"the model {config.init} has {has} last layer of low blocks: set subpixel to {setting}.")
-    shallow = model.network.shallow
-    if config.mode != "policy" and shallow != tuple(sorted(set(config.shallow))):
-        raise UsageError(
-            f"low blocks of the model {config.init} are shallow in the stages {list(shallow)}: set shallow to these."
-        )
     return model
 
 

@@ -179,8 +179,10 @@ def test_a_start_with_and_without_a_subpixel_layer(camvid: Path, tmp_path: Path)
     first, kept = (policy.layers[0].weight for policy in policies if policy is not None)
     assert torch.equal(first, kept)
     assert expected is not None and found is not None and torch.equal(found.weight, expected.weight)
-    with pytest.raises(UsageError, match=r"start\.safetensors are shallow in the stages \[\]: set shallow to these"):
-        start(replace(settings, shallow=(4,)), tmp_path)
+    shallow = start(replace(settings, shallow=(4,)), tmp_path)[0].job
+    for network in (shallow.objective.network, shallow.averaged.network):
+        assert network.shallow == (4,) and network.subpixel is not None
+        assert torch.equal(network.subpixel.weight, expected.weight)
     with pytest.raises(UsageError, match=r"start\.safetensors has a last layer of low blocks: set subpixel to true"):
         start(replace(settings, subpixel=False), tmp_path)
     with pytest.raises(UsageError, match=r"start\.safetensors has the encoder resnet18 .* efficientnet-lite1"):
