@@ -17,9 +17,10 @@ import click
 import torch
 
 from segstream.datasets import open_dataset
-from segstream.errors import SegstreamError, UsageError
+from segstream.errors import ModelError, SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.models import Model, load_model, save_model
+from segstream.models.files import build_model
 from segstream.models.registry import WEIGHTS
 from segstream.training.data import Store
 from segstream.training.losses import class_prior, class_shares
@@ -86,6 +87,28 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
     calibrate_policy(model.policy_net, train, model.spec.block, share)
 
 
+def make_shallow(model: Model, stages: tuple[int, ...]) -> Model:
+    """The model with low blocks that pass the first residual block of these stages alone, its weights as they are.
+
+    The last stage's second one does little for low blocks even of a network that was trained with it
+    (training/NOTES.md).
+
+    Raises:
+        UsageError: if its encoder has no such stages.
+    """
+    tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    try:
+        made = build_model(replace(model.spec, shallow=tuple(sorted(set(stages)))), tensors, model.spec.name)
+    except ModelError as error:
+        raise UsageError(f"--shallow: {error}.") from error
+    return Model(made.network, model.policy_net, made.spec)
+
+
+def shallow_line(stages: tuple[int, ...]) -> str:
+    names = " and ".join(map(str, stages))
+    return f"Low blocks pass the first residual block of each stage alone where the stage is {names} (`shallow`)."
+
+
 def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
     """The model card, Markdown."""
     spec = model.spec
@@ -94,6 +117,7 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
         "",
         f"SwiftNet with a {spec.encoder} encoder in blocks of {spec.block} pixels (SegBlocks), {len(spec.classes)} "
         f"classes: {', '.join(spec.classes)}. Input about {spec.size[0]}x{spec.size[1]}; weights stored as float16.",
+        *([shallow_line(spec.shallow)] if spec.shallow else []),
         "",
         "## Data and licence",
         "",
@@ -156,6 +180,12 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
     default=None,
     help="Share of the training images' blocks that the learned policy is to run high.",
 )
+@click.option(
+    "--shallow",
+    type=int,
+    multiple=True,
+    help="Stage of which low blocks are to pass the first residual block alone; may be given several times.",
+)
 @click.option("--name", default="swiftnet-rn18-camvid", show_default=True)
 @click.option("--data", "data_dir", default=None, help="Folder of CamVid.")
 @click.option("--recipe", default="See the configuration in training/configs/.", help="A paragraph for the card.")
@@ -168,6 +198,7 @@ def main(
     policy_from: str | None,
     prior: float,
     share: float | None,
+    shallow: tuple[int, ...],
     name: str,
     data_dir: str | None,
     recipe: str,
@@ -183,6 +214,8 @@ def main(
         other = load_model(policy_from)
         loaded.policy_net = other.policy_net
         thresholds["learned"] = other.spec.thresholds.get("learned", 0.5)
+    if shallow:
+        loaded = make_shallow(loaded, shallow)
     if share is not None:
         move_scores(loaded, data_dir, share)
         thresholds["learned"] = 0.5

@@ -58,12 +58,14 @@ def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
 def test_writes_weights_and_card(tmp_path: Path) -> None:
     image = write_data(tmp_path)
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--name", "mine", "--out", str(tmp_path)]
-    options += ["--prior", "0.5", "--share", "0.5"]
+    options += ["--prior", "0.5", "--share", "0.5", "--shallow", "4", "--shallow", "2"]
     done = CliRunner().invoke(main, ["untrained-rn18", "--policy-from", "untrained-rn18", *options])
     assert done.exit_code == 0, done.output
     model = load_model(tmp_path / "mine.safetensors")
     assert model.spec.name == "mine" and model.spec.policy == "learned" and model.policy_net is not None
+    assert model.network.shallow == (2, 4)
     card = (tmp_path / "mine.md").read_text()
+    assert "where the stage is 2 and 4 (`shallow`)" in card
     assert card.startswith("# mine") and "research" in card and f"{model.spec.results['camvid_high_miou']:.3f}" in card
     assert (tmp_path / "mine.safetensors").stat().st_size < 26e6
     moved = model.network.logits.conv.bias - load_model("untrained-rn18").network.logits.conv.bias  # type: ignore[operator]
@@ -73,5 +75,7 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     assert model.spec.training["prior"] == 0.5
     found = evaluate(model, "camvid", str(tmp_path), "train", size=(160, 120), device="cpu")
     assert found.high_share == 0.5  # by the threshold in the file
+    wrong = CliRunner().invoke(main, ["untrained-rn18", "--shallow", "5", *options[:8]])
+    assert isinstance(wrong.exception, UsageError) and "stages [5] of resnet18" in str(wrong.exception)
     again = CliRunner().invoke(main, [str(tmp_path / "mine.safetensors"), *options])  # a second one is not added
     assert isinstance(again.exception, UsageError) and "has the prior 0.5 already" in str(again.exception)
