@@ -11,7 +11,7 @@ from segstream.training.result import FEWER_GMACS, share_at
 
 @pytest.mark.parametrize("shallow", [(), (1, 2, 3, 4)])
 def test_policies_are_compared_at_60_percent_fewer_gmac(shallow: tuple[int, ...]) -> None:
-    costs = flops.measure(untrained_model(shallow=shallow), 64)
+    costs = flops.measure(untrained_model(subpixel=True, shallow=shallow), 64)
     share = share_at(FEWER_GMACS, costs, 6, 8)
     many = 1000  # so that a share is nearly a whole number of blocks
     gmacs = costs.gmacs(6, 8, round(share * 48 * many), "learned", many) / many

@@ -27,7 +27,11 @@ def enlarged(logits: torch.Tensor, frame: tuple[int, int]) -> np.ndarray:
 )
 def test_equals_enlarging_the_logits(seed: int, height: int, width: int, frame: tuple[int, int], classes: int) -> None:
     logits = torch.randn(height, width, classes, generator=torch.Generator().manual_seed(seed))
-    assert (to_labels(logits, frame) == enlarged(logits, frame)).mean() >= 0.999
+    enlarged_logits = F.interpolate(logits.permute(2, 0, 1)[None], size=frame, mode="bilinear", align_corners=False)[0]
+    found = torch.from_numpy(to_labels(logits, frame)).long()
+    # Not the classes themselves: two may be equal but for rounding.
+    missing = enlarged_logits.amax(0) - enlarged_logits.gather(0, found[None])[0]
+    assert missing.max() < 1e-5
 
 
 @pytest.mark.parametrize("frame", [(128, 192), (100, 171), (37, 41)])
