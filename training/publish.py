@@ -17,10 +17,9 @@ import click
 import torch
 
 from segstream.datasets import open_dataset
-from segstream.errors import ModelError, SegstreamError, UsageError
+from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.models import Model, load_model, save_model
-from segstream.models.files import build_model
 from segstream.models.registry import WEIGHTS
 from segstream.training.data import Store
 from segstream.training.losses import class_prior, class_shares
@@ -87,8 +86,8 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
     calibrate_policy(model.policy_net, train, model.spec.block, share)
 
 
-def make_shallow(model: Model, stages: tuple[int, ...]) -> Model:
-    """The model with low blocks that pass the first residual block of these stages alone, its weights as they are.
+def make_shallow(model: Model, stages: tuple[int, ...]) -> None:
+    """Let the model's low blocks pass the first residual block of these stages alone, its weights as they are.
 
     The last stage's second one does little for low blocks even of a network that was trained with it
     (training/NOTES.md).
@@ -96,12 +95,11 @@ def make_shallow(model: Model, stages: tuple[int, ...]) -> Model:
     Raises:
         UsageError: if its encoder has no such stages.
     """
-    tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     try:
-        made = build_model(replace(model.spec, shallow=tuple(sorted(set(stages)))), tensors, model.spec.name)
-    except ModelError as error:
+        model.network.set_shallow(stages)
+    except ValueError as error:
         raise UsageError(f"--shallow: {error}.") from error
-    return Model(made.network, model.policy_net, made.spec)
+    model.spec = replace(model.spec, shallow=model.network.shallow)
 
 
 def shallow_line(stages: tuple[int, ...]) -> str:
@@ -215,7 +213,7 @@ def main(
         loaded.policy_net = other.policy_net
         thresholds["learned"] = other.spec.thresholds.get("learned", 0.5)
     if shallow:
-        loaded = make_shallow(loaded, shallow)
+        make_shallow(loaded, shallow)
     if share is not None:
         move_scores(loaded, data_dir, share)
         thresholds["learned"] = 0.5

@@ -61,10 +61,9 @@ def make_run(
     if config.init is not None:
         model = load_start(config, data)
         network, policy_net = model.network.train(), model.policy_net
-        if config.mode != "policy" and network.shallow != config.shallow:  # the weights are the same all the same
-            network = SwiftNet(config.encoder, len(data.classes), True, config.subpixel, config.shallow)
-            network.load_state_dict(model.network.state_dict())
-        if config.mode == "policy":
+        if config.mode != "policy":
+            network.set_shallow(config.shallow)
+        else:
             spec = model.spec
             known = {key: model.spec.training.get(key, getattr(config, key)) for key in ("class_weights", "prior")}
             config = replace(config, **known)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segstream.errors import ModelError, OutputError
 from segstream.models.policy_net import PolicyNet, policy_shaped_as
 from segstream.models.spec import ModelSpec, spec_from_json
-from segstream.models.swiftnet import ENCODERS, SHALLOW_STAGES, SwiftNet
+from segstream.models.swiftnet import ENCODERS, SwiftNet
 
 METADATA_KEY = "segstream"
 
@@ -100,15 +100,12 @@ def build_model(spec: ModelSpec, tensors: dict[str, Tensor], where: str) -> Mode
         raise ModelError(
             f"{where} asks for the encoder {spec.encoder!r}, but this version knows only {', '.join(ENCODERS)}"
         )
-    stages = SHALLOW_STAGES.get(spec.encoder, ())
-    if not set(spec.shallow) <= set(stages):
-        raise ModelError(
-            f"{where} asks for low blocks that are shallow in the stages {list(spec.shallow)} of {spec.encoder}, but "
-            f"this version knows only {list(stages)}"
-        )
     network_tensors = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
     seamless, subpixel = spec.interpolation == "seamless", "subpixel.weight" in network_tensors
-    network = SwiftNet(spec.encoder, len(spec.classes), seamless, subpixel, spec.shallow)
+    try:
+        network = SwiftNet(spec.encoder, len(spec.classes), seamless, subpixel, spec.shallow)
+    except ValueError as error:
+        raise ModelError(f"{where} asks for a network that this version does not know: {error}") from error
     fill(network, network_tensors, where)
     policy_net = None
     policy_tensors = {k[7:]: v for k, v in tensors.items() if k.startswith("policy.")}

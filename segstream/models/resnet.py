@@ -82,18 +82,16 @@ class ResNet(nn.Module):
     Args:
         block: the kind of residual block.
         depths: how many of them each stage has.
-        shallow: stages, of 1 to 4, of which low blocks pass the first residual block alone, as in a network of fewer
-            layers; high ones pass them all, with zeros in the place of what their low neighbours would have held.
 
     Attributes:
         channels: number of channels of the four features.
+        shallow: stages, of 1 to 4, of which low blocks pass the first residual block alone, as in a network of fewer
+            layers; high ones pass them all, with zeros in the place of what their low neighbours would have held.
     """
 
-    def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], shallow: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...]) -> None:
         super().__init__()
-        self.shallow = shallow
+        self.shallow: tuple[int, ...] = ()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         inputs = 64
@@ -127,9 +125,9 @@ class ResNet(nn.Module):
         return features
 
 
-def resnet18(shallow: tuple[int, ...] = ()) -> ResNet:
-    return ResNet(BasicBlock, (2, 2, 2, 2), shallow)
+def resnet18() -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2))
 
 
-def resnet50(shallow: tuple[int, ...] = ()) -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 6, 3), shallow)
+def resnet50() -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3))

@@ -16,7 +16,7 @@ from segstream.models.efficientnet import EfficientNetLite1
 from segstream.models.resnet import ResNet, resnet18, resnet50
 
 POOL_GRIDS = (8, 4, 2)
-ENCODERS: dict[str, tuple[Callable[..., ResNet | EfficientNetLite1], int]] = {  # encoder and width of the decoder
+ENCODERS: dict[str, tuple[Callable[[], ResNet | EfficientNetLite1], int]] = {  # encoder and width of the decoder
     "resnet18": (resnet18, 128),
     "resnet50": (resnet50, 128),
     "efficientnet-lite1": (EfficientNetLite1, 48),
@@ -112,15 +112,27 @@ class SwiftNet(nn.Module):
             raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, not {encoder!r}")
         make_encoder, width = ENCODERS[encoder]
         self.seamless = seamless
-        if not set(shallow) <= set(SHALLOW_STAGES.get(encoder, ())):
-            raise ValueError(f"shallow stages of {encoder} must be of {SHALLOW_STAGES.get(encoder, ())}, not {shallow}")
-        self.shallow = tuple(sorted(set(shallow)))
-        self.encoder = make_encoder(shallow=self.shallow) if shallow else make_encoder()
+        self.encoder_name = encoder
+        self.encoder = make_encoder()
+        self.set_shallow(shallow)
         *skips, deepest = self.encoder.channels
         self.spp = PyramidPooling(deepest, width)
         self.upsample = nn.ModuleList([UpsampleBlend(channels, width) for channels in reversed(skips)])
         self.logits = BNReluConv(width, classes, 1, bias=True)
         self.subpixel = nn.Conv2d(width, 4 * classes, 1) if subpixel else None
+
+    def set_shallow(self, stages: tuple[int, ...]) -> None:
+        """Change which stages are shallow; the weights are the same whichever are.
+
+        Raises:
+            ValueError: if the encoder has no such stages.
+        """
+        possible = SHALLOW_STAGES.get(self.encoder_name, ())
+        if not set(stages) <= set(possible):
+            raise ValueError(f"shallow stages of {self.encoder_name} must be of {list(possible)}, not {list(stages)}")
+        self.shallow = tuple(sorted(set(stages)))
+        if isinstance(self.encoder, ResNet):
+            self.encoder.shallow = self.shallow
 
     def forward(self, x: Tensor, grid: Grid | None = None) -> Tensor:
         """Logits of an image.

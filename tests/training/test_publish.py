@@ -76,6 +76,6 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     found = evaluate(model, "camvid", str(tmp_path), "train", size=(160, 120), device="cpu")
     assert found.high_share == 0.5  # by the threshold in the file
     wrong = CliRunner().invoke(main, ["untrained-rn18", "--shallow", "5", *options[:8]])
-    assert isinstance(wrong.exception, UsageError) and "stages [5] of resnet18" in str(wrong.exception)
+    assert isinstance(wrong.exception, UsageError) and "of [1, 2, 3, 4], not [5]" in str(wrong.exception)
     again = CliRunner().invoke(main, [str(tmp_path / "mine.safetensors"), *options])  # a second one is not added
     assert isinstance(again.exception, UsageError) and "has the prior 0.5 already" in str(again.exception)

@@ -199,9 +199,9 @@ def test_a_high_block_sees_its_low_neighbours_before_the_residual_block_and_zero
 
 
 def test_what_cannot_be_shallow_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"shallow stages of resnet18 must be of \(1, 2, 3, 4\), not \(5,\)"):
+    with pytest.raises(ValueError, match=r"shallow stages of resnet18 must be of \[1, 2, 3, 4\], not \[5\]"):
         SwiftNet("resnet18", 3, shallow=(5,))
-    with pytest.raises(ValueError, match=r"shallow stages of efficientnet-lite1 must be of \(\), not \(4,\)"):
+    with pytest.raises(ValueError, match=r"shallow stages of efficientnet-lite1 must be of \[\], not \[4\]"):
         SwiftNet("efficientnet-lite1", 3, shallow=(4,))
 
 
