@@ -1,7 +1,8 @@
 """Training speed and memory: the dense network against SegBlocks, one after the other on the same card.
 
 `python training/speed.py --json speed.json` needs no data: images are random, all else is a real training step.
-`python training/speed.py --memory --target 0.4` measures what a step takes of the card's memory instead.
+`python training/speed.py --memory --target 0.4` measures what a step takes of the card's memory instead, and
+`--config dense.yaml --config blocks.yaml` times these configurations, the first of which the others are held against.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import click
 import torch
 from torch import Tensor
 
-from segstream.training.config import TrainConfig
+from segstream.errors import SegstreamError, UsageError
+from segstream.training.config import TrainConfig, load_config
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import device_of
@@ -83,7 +85,38 @@ def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: b
     return steps * config.batch / (time.monotonic() - begun)
 
 
+def cases(config_files: tuple[str, ...], memory: bool, batch: int, crop: str, target: float) -> dict[str, TrainConfig]:
+    """What to measure, by name; the first is what the others are held against.
+
+    Args:
+        config_files: configurations to measure as they are; without any, this file's own cases.
+        batch, crop, target: settings of this file's own cases.
+
+    Raises:
+        UsageError: if a configuration cannot be read, or is none that starts from nothing.
+    """
+    if config_files:
+        configs = [load_config(path) for path in config_files]
+        for config in configs:
+            if config.teachers or config.mode == "policy":
+                raise UsageError(
+                    f"{config.name} has teachers or is of the mode policy, which need a network that is trained: give "
+                    "configurations that start from nothing."
+                )
+        named = {config.name: replace(config, init=None) for config in configs}
+        if len(named) < len(configs):
+            raise UsageError("two configurations have one name: give each a name of its own.")
+        return named
+    width, _, height = crop.partition("x")
+    found = {}
+    for name, settings in (MEMORY_CASES if memory else CASES).items():
+        config = TrainConfig(batch=batch, crop=(int(width), int(height)), target=target, **settings)
+        found[name] = replace(config, levels=(target,)) if memory else config
+    return found
+
+
 @click.command()
+@click.option("--config", "config_files", multiple=True, help="YAML file of settings to measure; may be repeated.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--batch", default=16, show_default=True)
 @click.option("--crop", default="512x384", show_default=True)
@@ -94,6 +127,7 @@ def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: b
 @click.option("--graphs/--no-graphs", default=True)
 @click.option("--memory", is_flag=True, help="Measure memory (of steps without CUDA graphs) instead of speed.")
 def main(
+    config_files: tuple[str, ...],
     device: str,
     batch: int,
     crop: str,
@@ -113,30 +147,31 @@ def main(
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         in_use = kernels and use_kernels(print)
-    width, _, height = crop.partition("x")
+    configs = cases(config_files, memory, batch, crop, target)
     rows: dict[str, float] = {}
-    for name, settings in (MEMORY_CASES if memory else CASES).items():
-        config = TrainConfig(batch=batch, crop=(int(width), int(height)), target=target, **settings)
+    for name, config in configs.items():
         if memory:
-            config = replace(config, levels=(target,))
             rows[name], standing = peak_memory(config, place)
             figure = f"{rows[name]:.0f} MB ({standing:.0f} MB between steps)"
         else:
             begun = time.monotonic()
             rows[name] = measure(config, place, seconds, graphs)
             figure = f"{rows[name]:.0f} images/s (measured for {time.monotonic() - begun:.0f} s)"
-        print(f"{name}: {figure}, {rows[name] / rows['dense']:.2f} of dense", flush=True)
+        first = next(iter(rows))
+        print(f"{name}: {figure}, {rows[name] / rows[first]:.2f} of {first}", flush=True)
     if json_file is not None:
         result = {
             "peak_mb" if memory else "images_per_second": rows,
-            "target": target,
             "kernels": in_use,
             "graphs": graphs,
-            "batch": batch,
-            "crop": crop,
+            "settings": {name: config.to_dict() for name, config in configs.items()},
         }
         Path(json_file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SegstreamError as error:
+        print(f"speed.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
