@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-# Before torch is loaded: its threads then leave the processor to others while they wait. On two cores that something else
-# keeps busy too, tests of networks take half of the time.
+# Before torch is loaded: its threads then leave the processor to others while they wait. Tests of networks take half of
+# the time on two cores that something else keeps busy too.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
