@@ -2,7 +2,8 @@
 
 `python training/speed.py --json speed.json` needs no data: images are random, all else is a real training step.
 `python training/speed.py --memory --target 0.4` measures what a step takes of the card's memory instead, and
-`--config dense.yaml --config blocks.yaml` times these configurations, the first of which the others are held against.
+`--config dense.yaml --config blocks.yaml` those configurations, the first of which the others are held against; their
+networks, teachers and 11 classes are as random as the images.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import torch
 from torch import Tensor
 
 from segstream.errors import SegstreamError, UsageError
-from segstream.training.config import TrainConfig, load_config
+from segstream.models import SwiftNet
+from segstream.training.config import TrainConfig, from_dict, load_config
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import device_of
 
+CLASSES = 11
 CASES: dict[str, dict[str, Any]] = {
     "dense": {"mode": "dense"},
     "reinforce": {"mode": "reinforce", "distill": 0.0, "reward": "loss"},
@@ -48,10 +51,12 @@ def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[J
     """A job on random images uint8 [N, 3, H, W] and labels uint8 [N, H, W], which come with it."""
     width, height = config.crop
     size = (height * 15 // 16, width * 15 // 16)
-    job = Job(config, torch.full((11,), 1 / 11, device=device), size, device, graphs=graphs)
+    teachers = [SwiftNet(config.encoder, CLASSES).eval() for _ in config.teachers]
+    shares = torch.full((CLASSES,), 1 / CLASSES, device=device)
+    job = Job(config, shares, size, device, graphs=graphs, teachers=teachers)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (config.batch, 3, *size), generator=generator, dtype=torch.uint8).to(device)
-    labels = torch.randint(0, 11, (config.batch, *size), generator=generator, dtype=torch.uint8).to(device)
+    labels = torch.randint(0, CLASSES, (config.batch, *size), generator=generator, dtype=torch.uint8).to(device)
     return job, images, labels
 
 
@@ -85,42 +90,33 @@ def measure(config: TrainConfig, device: torch.device, seconds: float, graphs: b
     return steps * config.batch / (time.monotonic() - begun)
 
 
-def cases(config_files: tuple[str, ...], memory: bool, batch: int, crop: str, target: float) -> dict[str, TrainConfig]:
+def cases(config_files: tuple[str, ...], memory: bool, given: dict[str, Any]) -> dict[str, TrainConfig]:
     """What to measure, by name; the first is what the others are held against.
 
     Args:
-        config_files: configurations to measure as they are; without any, this file's own cases.
-        batch, crop, target: settings of this file's own cases.
+        config_files: configurations to measure; without any, this file's own cases.
+        memory: the mode "mixed", whose share of high blocks changes from step to step, is to keep to `target`.
+        given: settings that win over those of the cases.
 
     Raises:
-        UsageError: if a configuration cannot be read, or is none that starts from nothing.
+        UsageError: if a setting is wrong, or two configurations have one name.
     """
-    if config_files:
-        configs = [load_config(path) for path in config_files]
-        for config in configs:
-            if config.teachers or config.mode == "policy":
-                raise UsageError(
-                    f"{config.name} has teachers or is of the mode policy, which need a network that is trained: give "
-                    "configurations that start from nothing."
-                )
-        named = {config.name: replace(config, init=None) for config in configs}
-        if len(named) < len(configs):
-            raise UsageError("two configurations have one name: give each a name of its own.")
-        return named
-    width, _, height = crop.partition("x")
-    found = {}
-    for name, settings in (MEMORY_CASES if memory else CASES).items():
-        config = TrainConfig(batch=batch, crop=(int(width), int(height)), target=target, **settings)
-        found[name] = replace(config, levels=(target,)) if memory else config
+    own = MEMORY_CASES if memory else CASES
+    configs = [load_config(path, **given) for path in config_files] or [
+        from_dict({"name": name, **settings, **given}, name) for name, settings in own.items()
+    ]
+    found = {config.name: replace(config, levels=(config.target,)) if memory else config for config in configs}
+    if len(found) < len(configs):
+        raise UsageError("two configurations have one name: give each a name of its own.")
     return found
 
 
 @click.command()
 @click.option("--config", "config_files", multiple=True, help="YAML file of settings to measure; may be repeated.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--batch", default=16, show_default=True)
-@click.option("--crop", default="512x384", show_default=True)
-@click.option("--target", default=0.19, show_default=True, help="Share of high blocks.")
+@click.option("--batch", type=int, default=None, help="Images a step, in place of the setting.")
+@click.option("--crop", default=None, help="Width and height as in 512x384, in place of the setting.")
+@click.option("--target", type=float, default=None, help="Share of high blocks, in place of the setting.")
 @click.option("--seconds", default=3.0, show_default=True, help="How long to time each case.")
 @click.option("--json", "json_file", default=None, help="Where to write the figures.")
 @click.option("--kernels/--no-kernels", default=True)
@@ -129,9 +125,9 @@ def cases(config_files: tuple[str, ...], memory: bool, batch: int, crop: str, ta
 def main(
     config_files: tuple[str, ...],
     device: str,
-    batch: int,
-    crop: str,
-    target: float,
+    batch: int | None,
+    crop: str | None,
+    target: float | None,
     seconds: float,
     json_file: str | None,
     kernels: bool,
@@ -147,7 +143,10 @@ def main(
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         in_use = kernels and use_kernels(print)
-    configs = cases(config_files, memory, batch, crop, target)
+    # What is no number stays as it is, and is refused as such a setting is.
+    sides = None if crop is None else [int(side) if side.isdecimal() else side for side in crop.split("x")]
+    given = {"batch": batch, "crop": sides, "target": target}
+    configs = cases(config_files, memory, {key: value for key, value in given.items() if value is not None})
     rows: dict[str, float] = {}
     for name, config in configs.items():
         if memory:

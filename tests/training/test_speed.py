@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
 from segstream.errors import UsageError
-from segstream.training.speed import main
+from segstream.training.speed import cases, main, make_job
 
 TINY = {"crop": [128, 64], "batch": 2, "target": 0.5}
 
@@ -33,9 +34,20 @@ def test_configurations_are_measured_as_they_are_against_the_first(tmp_path: Pat
     assert found["settings"]["cut"]["crop"] == [128, 64] and found["settings"]["cut"]["subpixel"] is True
 
 
-@pytest.mark.parametrize("settings", [{"teachers": ["other.safetensors"]}, {"name": "whole"}])
-def test_what_cannot_be_measured_is_said(tmp_path: Path, settings: dict[str, object]) -> None:
-    dense, other = write(tmp_path, "whole", mode="dense"), write(tmp_path, "other", **settings)
-    result = CliRunner().invoke(main, ["--device", "cpu", "--config", dense, "--config", other])
-    assert isinstance(result.exception, UsageError)
-    assert ("teachers" if "teachers" in settings else "one name") in str(result.exception)
+def test_options_win_and_random_networks_stand_in_for_teachers(tmp_path: Path) -> None:
+    taught = write(tmp_path, "taught", mode="reinforce", reward="borders", teachers=["one", "two"], distill=1.0)
+    (config,) = cases((taught,), False, {"crop": (64, 64)}).values()
+    job, images, _ = make_job(config, torch.device("cpu"), graphs=False)
+    assert config.crop == (64, 64) and images.shape == (2, 3, 60, 60)
+    job.run_step(images, torch.zeros(2, 60, 60, dtype=torch.uint8), 0.1)
+    assert len(job.teachers) == 2 and job.report()["distill"] > 0
+
+
+def test_memory_is_measured_at_the_target() -> None:
+    assert cases((), True, {"target": 0.4})["packed"].levels == (0.4,)
+
+
+def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, other = write(tmp_path, "one", mode="dense"), write(tmp_path, "other", name="one")
+    with pytest.raises(UsageError, match="one name"):
+        cases((one, other), False, {})
