@@ -62,6 +62,9 @@ class TrainConfig:
         whole: share of each batch's images that "reinforce" runs with every block high whatever the policy says, so
             that the network does not forget high resolution; the others keep to `target`. 0 is off; else it must come
             to at least one image of each process's part of a batch, and not to all of them.
+        shuffled: share of each batch's images whose high blocks "reinforce" puts at random places. On training images
+            the policy finds nearly all that is rare and small, so low resolution hardly meets it, and on others where
+            the policy finds less of it does not know it. 0 is off.
         levels: shares of high blocks that "mixed" draws from.
         reward: "gain" (what the block lost by running low, against the averaged network at high resolution), "loss"
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
@@ -110,6 +113,7 @@ class TrainConfig:
     lovasz: float = 0.0
     target: float = 0.19
     whole: float = 0.0
+    shuffled: float = 0.0
     levels: tuple[float, ...] = (0.15, 0.3, 0.6, 1.0)
     reward: str = "gain"
     policy_loss: str = "reinforce"
@@ -144,10 +148,13 @@ class TrainConfig:
         check(self.class_weights >= 0, "class_weights", self.class_weights, "0 or more")
         most = f"from 0 to the setting class_weights, {self.class_weights}: it takes back what the weights took"
         check(0 <= self.prior <= self.class_weights, "prior", self.prior, most)
-        for key in ("scenes", "target", "whole"):
+        for key in ("scenes", "target", "whole", "shuffled"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a share from 0 to 1")
-        learned = self.mode != "reinforce" or self.policy_loss == "regression" or not self.whole
-        check(learned, "whole", self.whole, "0 where policy_loss is reinforce: that learns from what the policy chose")
+        learned = self.mode != "reinforce" or self.policy_loss == "regression"
+        for key in ("whole", "shuffled"):
+            chosen = "0 where policy_loss is reinforce: that learns from what the policy chose"
+            check(learned or not getattr(self, key), key, getattr(self, key), chosen)
+        check(self.whole + self.shuffled <= 1, "shuffled", self.shuffled, "at most what the setting whole leaves")
         check(not (self.subpixel and self.mode == "dense"), "subpixel", self.subpixel, "false: dense has no low blocks")
         stages = SHALLOW_STAGES.get(self.encoder, ())
         of_these = f"stages of {', '.join(map(str, stages))}" if stages else f"none: {self.encoder} has no such stages"

@@ -81,7 +81,8 @@ class Objective(nn.Module):
             policy = regression_loss(policy_logits, losses.border_density(labels, self.border_weights, block))
             return torch.stack([policy, torch.zeros_like(policy), torch.zeros_like(policy), policy.detach()])
         if n_high < everything and policy_logits is not None:
-            high, threshold = sample_blocks(policy_logits, n_high, generator, count_for(config.whole, len(x)))
+            images = [count_for(share, len(x)) for share in (config.whole, config.shuffled)]
+            high, threshold = sample_blocks(policy_logits, n_high, generator, *images)
         elif n_high < everything:
             high = mixed_grid(x, block, n_high, generator)
         logits = self.network(x, None if high is None else Grid(high, block, n_high))

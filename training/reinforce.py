@@ -60,21 +60,30 @@ def top_blocks(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return high.view_as(values), (ordered[max(count - 1, 0)] + ordered[min(count, flat.numel() - 1)]) / 2
 
 
-def sample_blocks(logits: Tensor, count: int, generator: torch.Generator, whole: int = 0) -> tuple[Tensor, Tensor]:
+def sample_blocks(
+    logits: Tensor, count: int, generator: torch.Generator, whole: int = 0, shuffled: int = 0
+) -> tuple[Tensor, Tensor]:
     """Draw exactly `count` high blocks of a batch.
 
     Args:
         logits: float32 [N, GH, GW].
         whole: number of images, drawn at random, whose blocks come before all others.
+        shuffled: number of other images, drawn at random, whose blocks change places at random: as many of them are
+            high as without, but any of them.
 
     Returns:
         bool [N, GH, GW], and the threshold by which all logits were moved down.
     """
     with torch.no_grad():
         values = logits.detach() + logistic_noise(logits, generator)
-        if whole:
+        if whole or shuffled:
             images = torch.argsort(torch.rand(len(values), device=values.device, generator=generator))
             values.index_fill_(0, images[:whole], torch.inf)
+        if shuffled:
+            some = images[whole : whole + shuffled]
+            blocks = values.index_select(0, some).flatten(1)
+            places = torch.argsort(torch.rand(blocks.shape, device=values.device, generator=generator))
+            values.index_copy_(0, some, blocks.gather(1, places).view(-1, *values.shape[1:]))
         return top_blocks(values, count)
 
 

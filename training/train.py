@@ -57,6 +57,11 @@ def make_run(
             f"the setting whole, {config.whole}, comes to {whole} of the {local} images that each of {world.size} "
             f"processes has of a batch: expected some and not all; change 'whole' or 'batch', or set whole to 0."
         )
+    if config.mode == "reinforce" and config.shuffled and not count_for(config.shuffled, local):
+        raise UsageError(
+            f"the setting shuffled, {config.shuffled}, comes to none of the {local} images that each of {world.size} "
+            "processes has of a batch: expected one or more; raise 'shuffled' or 'batch', or set shuffled to 0."
+        )
     network = policy_net = spec = None
     if config.init is not None:
         model = load_start(config, data)

@@ -52,6 +52,22 @@ def test_whole_images_run_high_and_the_others_keep_their_number() -> None:
     assert len(grids) > 10  # the fourth block of the others is left to chance
 
 
+def test_shuffled_images_keep_their_number_of_high_blocks_at_any_places() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.full((4, 2, 3), -30.0)
+    logits[:, 0, 0] = 30  # what a sensible choice takes
+    drawn, places = set(), set()
+    for _ in range(200):
+        high, threshold = sample_blocks(logits, 6 + 3, generator, whole=1, shuffled=1)
+        assert high.sum((1, 2)).sort().values.tolist() == [1, 1, 1, 6]
+        strays = [i for i in range(4) if not high[i, 0, 0]]
+        assert len(strays) <= 1
+        drawn.update(strays)
+        places.update(tuple(high[i].nonzero()[0].tolist()) for i in strays)
+        assert -30 < threshold < 30
+    assert drawn == {0, 1, 2, 3} and len(places) == 5
+
+
 def test_likely_blocks_are_drawn_more_often() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.zeros(1, 2, 4)

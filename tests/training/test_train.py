@@ -92,6 +92,16 @@ def test_some_images_must_be_whole_and_some_not(whole: float, found: str, camvid
     assert run.job.high_count(0) == 8
 
 
+def test_shuffled_images_take_no_more_high_blocks_and_are_not_too_few(camvid: Path, tmp_path: Path) -> None:
+    settings = config(camvid, batch=4, target=0.25, shuffled=0.5, reward="borders", policy_loss="regression")
+    run, data = start(settings, tmp_path / "some")
+    assert run.job.high_count(0) == 2
+    train([run], data, None, lambda _: None, lambda: run.job.step > 0)
+    assert run.job.step == 1 and not run.error
+    with pytest.raises(UsageError, match=r"shuffled, 0\.1, comes to none of the 4 .* expected one or more"):
+        start(replace(settings, shuffled=0.1), tmp_path / "none")
+
+
 def test_processes_have_whole_images_of_their_own() -> None:
     settings = config(Path(), batch=8, target=0.25, whole=0.25, reward="borders", policy_loss="regression")
     shares = torch.ones(11, dtype=torch.float64) / 11
@@ -370,6 +380,10 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"mode": "reinforce", "whole": 0.5}, "x.yaml")
     with pytest.raises(UsageError, match=r"whole cannot be 1\.5: expected a share from 0 to 1"):
         from_dict({**borders, "whole": 1.5}, "x.yaml")
+    with pytest.raises(UsageError, match=r"shuffled cannot be 0\.5: expected 0 where policy_loss is reinforce"):
+        from_dict({"mode": "reinforce", "shuffled": 0.5}, "x.yaml")
+    with pytest.raises(UsageError, match=r"shuffled cannot be 0\.7: expected at most what the setting whole leaves"):
+        from_dict({**borders, "whole": 0.5, "shuffled": 0.7}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be True: expected false: dense has no low blocks"):
         from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
     with pytest.raises(UsageError, match=r"shallow cannot be \(4,\): expected none: dense has no low blocks"):
