@@ -100,6 +100,7 @@ class SourceInfo:
         is_live: frames come at their own pace and cannot be asked for again.
         has_audio: there is a sound track.
         rotation: degrees by which the stored picture is turned to stand upright.
+        pixel_aspect: width of a pixel of an upright frame over its height; 1 where the source says nothing.
         codec: name of the video codec.
         decoder: "software" or the name of the hardware decoder.
         seekable: `Source.seek` works.
@@ -116,6 +117,7 @@ class SourceInfo:
     is_live: bool = False
     has_audio: bool = False
     rotation: int = 0
+    pixel_aspect: Fraction = Fraction(1)
     codec: str = ""
     decoder: str = "software"
     seekable: bool = False
