@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from segstream.sources.base import check_size
 
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_LONGEST_PIXEL = 20  # a pixel longer than this, one way or the other, is a damaged header
 _local = threading.local()
 
 
@@ -51,5 +54,20 @@ def upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
     Returns:
         uint8 [H, W, 3], contiguous (decoders leave room at the ends of rows).
     """
-    turns = round(rotation / 90) % 4 if rotation % 90 == 0 else 0
+    turns = _quarter_turns(rotation)
     return np.ascontiguousarray(np.rot90(image, turns) if turns else image)
+
+
+def _quarter_turns(rotation: int) -> int:
+    return round(rotation / 90) % 4 if rotation % 90 == 0 else 0
+
+
+def upright_shape(frame: VideoFrame, stream: VideoStream) -> tuple[int, int, Fraction]:
+    """Width, height and pixel aspect (`SourceInfo.pixel_aspect`) of a frame of `stream` once it stands upright."""
+    # The stream's own answer weighs the container against the codec; some codecs tell theirs with the first picture.
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, _LONGEST_PIXEL) <= aspect <= _LONGEST_PIXEL:
+        aspect = Fraction(1)
+    if _quarter_turns(frame.rotation) % 2:
+        return frame.height, frame.width, 1 / aspect
+    return frame.width, frame.height, aspect

@@ -20,7 +20,7 @@ from segstream.errors import SourceError
 from segstream.frames import Frame
 from segstream.sources.audio import AudioTap, audio_tap
 from segstream.sources.base import Source, SourceInfo, SourceOptions, SourceWarnings, check_size
-from segstream.sources.convert import to_rgb
+from segstream.sources.convert import to_rgb, upright_shape
 from segstream.sources.decode import decode, decoder_log, limit_allocation, shut
 from segstream.sources.hardware import choose_hwaccel
 
@@ -161,8 +161,7 @@ class FileSource(Source):
 
     def _describe(self, first: VideoFrame, kind: str, hardware: bool) -> SourceInfo:
         container, stream = self._opened(), self._stream
-        turned = round(first.rotation / 90) % 2 == 1
-        width, height = (first.height, first.width) if turned else (first.width, first.height)
+        width, height, pixel_aspect = upright_shape(first, stream)
         duration = _duration(container, stream)
         rate = stream.average_rate or stream.guessed_rate
         rate = rate if rate and 0 < rate <= 1000 else None
@@ -178,6 +177,7 @@ class FileSource(Source):
             start_seconds=self._start,
             has_audio=self._tap is not None,
             rotation=first.rotation,
+            pixel_aspect=pixel_aspect,
             codec=stream.codec_context.name,
             decoder="cuda" if hardware else "software",
             seekable=True,

@@ -27,7 +27,7 @@ from segstream.sources.audio import AudioTap, audio_tap
 from segstream.sources.base import Source, SourceInfo, SourceOptions
 from segstream.sources.cameras import camera_format, device_name
 from segstream.sources.clock import LiveClock
-from segstream.sources.convert import to_rgb
+from segstream.sources.convert import to_rgb, upright_shape
 from segstream.sources.decode import decode, decoder_log, shut
 from segstream.sources.files import FileSource, open_container
 from segstream.sources.names import redact
@@ -120,6 +120,8 @@ class LiveSource(Source):
                         self.reconnects += ever
                         attempt, ever = 0, True
                         self.state = "connected"
+                        if not hasattr(self, "info"):
+                            self._describe(stream, raw)
                     frames += 1
                     self._publish(raw)
                     if self._stop.is_set():
@@ -155,20 +157,21 @@ class LiveSource(Source):
         self._time_base = stream.time_base or TIME_BASE
         if self._tap is None and self._tap_wanted is not False:
             self._tap = audio_tap(container)
-        if not hasattr(self, "info"):
-            self._describe(stream)
         return decode(container, stream, self.warnings, self._keep_audio, self._watch)
 
-    def _describe(self, stream: VideoStream) -> None:
+    def _describe(self, stream: VideoStream, first: VideoFrame) -> None:
+        width, height, pixel_aspect = upright_shape(first, stream)
         rate = stream.average_rate or stream.guessed_rate
         self.info = SourceInfo(
             name=self._name,
             kind=self._kind,
-            width=stream.codec_context.width,
-            height=stream.codec_context.height,
+            width=width,
+            height=height,
             rate=rate if rate and 0 < rate <= 1000 else None,
             is_live=True,
             has_audio=self._tap is not None,
+            rotation=first.rotation,
+            pixel_aspect=pixel_aspect,
             codec=stream.codec_context.name,
         )
 

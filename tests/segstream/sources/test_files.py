@@ -57,6 +57,31 @@ def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
     assert np.abs(image.astype(int) - expected)[..., :2].mean() < 6
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_pixels_that_are_not_square(tmp_path: Path, suffix: str) -> None:
+    wide = {"preset": "ultrafast", "aspect": "16/11"}
+    path = write_video(tmp_path / f"wide{suffix}", 3, options=wide)
+    with open_source(path) as source:
+        assert source.info.pixel_aspect == Fraction(16, 11)
+        assert (source.info.width, source.info.height) == (96, 64)  # the pixels themselves are not scaled
+    with open_source(write_video(tmp_path / f"square{suffix}", 3)) as source:
+        assert source.info.pixel_aspect == 1
+
+
+@pytest.mark.parametrize(
+    ("degrees", "aspect"), [(90, Fraction(11, 16)), (180, Fraction(16, 11)), (270, Fraction(11, 16))]
+)
+def test_pixels_turn_with_the_picture(tmp_path: Path, degrees: int, aspect: Fraction) -> None:
+    wide = {"preset": "ultrafast", "aspect": "16/11"}
+    with open_source(write_video(tmp_path / "turned.mp4", 3, rotation=degrees, options=wide)) as source:
+        assert source.info.pixel_aspect == aspect
+
+
+def test_pixels_of_an_absurd_shape_are_taken_for_square() -> None:
+    with open_source("lavfi:testsrc2=size=96x64:duration=1:sar=1000") as source:
+        assert source.info.pixel_aspect == 1
+
+
 @pytest.mark.parametrize(
     ("codec", "pix_fmt", "size"),
     [
