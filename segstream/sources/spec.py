@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from segstream.errors import SourceError, UsageError
 from segstream.sources.base import Source, SourceOptions
@@ -53,6 +54,20 @@ def open_source(spec: Spec, options: SourceOptions | None = None) -> Source:
         if scheme:
             return _url(text, scheme.group(1).lower(), options)
     return _path(text, options)
+
+
+def local_path(spec: str) -> str:
+    """The path that a file:// URL stands for, its escapes decoded (%20 is a blank); any other spec as it is.
+
+    The names of files may hold bytes that are not UTF-8, and what looks like a query or a fragment is part of the name.
+    """
+    scheme = _URL.match(spec)
+    if scheme is None or scheme.group(1).lower() != "file":
+        return spec
+    path = spec[scheme.end() :]
+    if path.lower().startswith("localhost/"):
+        path = path[len("localhost") :]
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))
 
 
 def _path(text: str, options: SourceOptions) -> Source:
@@ -102,7 +117,7 @@ def _camera(device: str, options: SourceOptions) -> Source:
 
 def _url(url: str, scheme: str, options: SourceOptions) -> Source:
     if scheme == "file":
-        return _path(url.split("://", 1)[1], options)
+        return _path(local_path(url), options)
     if scheme not in NETWORK_SCHEMES:
         raise UsageError(f"{scheme}:// is not a kind of source; the kinds are {', '.join(sorted(NETWORK_SCHEMES))}")
     from segstream.sources.live import open_network
