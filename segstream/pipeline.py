@@ -62,7 +62,8 @@ class Pipeline:
         draw: how results are drawn for `on_result` and the sinks; None if `on_result` needs no picture. May be replaced
             while running.
         on_result: called with result, picture (or None) and number of the lane after the sinks have written.
-        target_fps: frames per second to keep up with, by adapting the segmenter's budget of high blocks.
+        target_fps: frames per second to keep up with, by adapting the segmenter's budget of high blocks. What it is set
+            to stays the most that they may be, and is put back at the end.
         speed: play files at this multiple of their own speed; None for as fast as possible.
         queue_size: frames that wait between two stages.
         keep_open: at the end of the sources wait for `seek` or `stop` instead of ending.
@@ -103,6 +104,8 @@ class Pipeline:
         self._paused = False
         self._steps = 0
         self._controller = BudgetController(target_fps) if target_fps is not None else None
+        # With a target rate: what the user allows, and what the segmenter was told last.
+        self._own_budget = self._told_budget = getattr(segmenter, "budget", 1.0)
         self._thread = threading.Thread(target=self._supervise, name="segmenting", daemon=True)
 
     # --- control, from any thread ---
@@ -219,8 +222,9 @@ class Pipeline:
 
     def stats(self) -> PipelineStats:
         lanes = tuple(lane.stats() for lane in self._lanes)
-        target = self._controller.target_fps if self._controller else None
-        return self._collector.snapshot(lanes, getattr(self._segmenter, "budget", None), target)
+        if self._controller is not None:
+            return self._collector.snapshot(lanes, self._told_budget, self._controller.target_fps)
+        return self._collector.snapshot(lanes, getattr(self._segmenter, "budget", None), None)
 
     # --- the segmenting thread ---
 
@@ -246,6 +250,8 @@ class Pipeline:
             if lane.output is not None:
                 lane.output.join()
             lane.feed.stop()
+        if self._controller is not None and self._segmenter.budget == self._told_budget:
+            self._segmenter.budget = self._own_budget
         self._collector.end()
         self._done.set()
 
@@ -290,11 +296,19 @@ class Pipeline:
         milliseconds = (time.perf_counter() - begin) * 1e3
         self._collector.stage("infer", milliseconds)
         if self._controller is not None:
-            self._segmenter.budget = self._controller.update(milliseconds, result.high_share)
+            self._tell_budget(self._controller.update(milliseconds, result.high_share))
         with self._control:
             if self._paused and self._steps > 0 and fed.generation == lane.feed.generation:
                 self._steps -= 1
         self._put(lane, (result, fed.generation))
+
+    def _tell_budget(self, allowed: float) -> None:
+        """Hold the segmenter to what the target rate allows, within what its user does."""
+        if self._segmenter.budget != self._told_budget:
+            self._own_budget = self._told_budget = self._segmenter.budget  # changed while it runs
+        told = min(self._own_budget, allowed)
+        if told != self._told_budget:  # what stays is not written over what the user sets just now
+            self._segmenter.budget = self._told_budget = told
 
     def _put(self, lane: Running, item: tuple[Result, int] | None) -> None:
         while lane.output is not None and lane.output.is_alive():

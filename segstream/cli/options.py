@@ -242,7 +242,7 @@ target_option = option(
     type=POSITIVE,
     metavar="N",
     group="Model",
-    help="Keep up with N frames a second by adapting the budget.",
+    help="Keep up with N frames a second by adapting the budget, which stays within --budget.",
 )
 steady_option = option(
     "--steady",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,50 @@ def test_an_error_anywhere_ends_everything_promptly(video: Path, tmp_path: Path,
         expected = OutputError if isinstance(error, OSError) else EngineError
     assert type(caught.value) is expected
     assert not pipeline.running
+
+
+def test_a_target_rate_keeps_within_the_budget_and_gives_it_back(video: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "a.jsonl"
+    with segstream.Segmenter("untrained-rn18", device="cpu", size=(256, 128), block=64, policy="high") as seg:
+        seg.budget = 0.5
+        segstream.record(str(video), model=seg, target_fps=1, max_frames=6, save_jsonl=lines)
+        shares = [json.loads(line)["high_share"] for line in lines.read_text().splitlines()]
+        assert shares == [0.5] * 6
+        assert seg.budget == 0.5
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("something odd")])
+def test_a_budget_that_a_target_rate_has_lowered_is_put_back(video: Path, error: Exception | None) -> None:
+    class Fails(Quick):
+        def __call__(self, frame, previous=None):
+            if frame.index == 40 and error is not None:
+                raise error
+            return super().__call__(frame)
+
+    seen: list[float] = []
+    segmenter = Fails(30)
+    segmenter.budget = 0.7
+    pipeline = Pipeline(
+        open_source(video), segmenter, on_result=lambda *_: seen.append(segmenter.budget), target_fps=100
+    )
+    with nullcontext() if error is None else pytest.raises(EngineError):
+        pipeline.run()
+    assert seen[0] == 0.7 and min(seen) < 0.3
+    assert pipeline.stats().budget == min(seen)  # what is shown at the end is what was used
+    assert segmenter.budget == 0.7
+
+
+def test_a_budget_that_is_changed_under_a_target_rate_is_kept_to(video: Path) -> None:
+    segmenter, seen = Quick(), []
+
+    def change(result, picture, lane) -> None:
+        if result.index == 5:
+            segmenter.budget = 0.2
+        seen.append(segmenter.budget)
+
+    Pipeline(open_source(video), segmenter, on_result=change, target_fps=1).run()
+    assert seen[0] == 1.0 and set(seen[5:]) == {0.2}
+    assert segmenter.budget == 0.2
 
 
 def test_stop_finishes_the_outputs(video: Path, tmp_path: Path) -> None:
