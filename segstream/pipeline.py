@@ -324,8 +324,6 @@ class Pipeline:
         try:
             while (item := lane.results.get()) is not None:
                 self._wake.set()  # there is room for a result again
-                if self._failed:
-                    break
                 result, generation = item
                 if generation == lane.feed.generation:
                     self._deliver_one(lane, result)

@@ -165,6 +165,53 @@ def test_an_error_anywhere_ends_everything_promptly(video: Path, tmp_path: Path,
     assert not pipeline.running
 
 
+@pytest.mark.parametrize("broken", ["engine", "other output"])
+def test_what_was_segmented_before_an_error_is_written(video: Path, broken: str) -> None:
+    """The network runs ahead of the outputs; what fails elsewhere takes nothing from an output that works."""
+    gate, full, written = threading.Event(), threading.Event(), []
+
+    class Waits(Sink):
+        needs_picture = False
+
+        def write(self, result, picture) -> None:
+            gate.wait(5)
+            written.append(result.index)
+
+        def close(self) -> None:
+            written.append("closed")
+
+    class OneThatFails(Sink):
+        needs_picture = False
+
+        def write(self, result, picture) -> None:
+            full.wait(5)
+            raise OSError(28, "No space left")
+
+        def close(self) -> None:
+            pass
+
+    class Counts(Quick):
+        def __call__(self, frame, previous=None):
+            if frame.index == 3:
+                full.set()
+                if broken == "engine":
+                    raise RuntimeError("something odd")
+            return super().__call__(frame)
+
+    lanes = [Lane(open_source(video), [Waits()])]
+    if broken == "other output":
+        lanes.append(Lane(open_source(video), [OneThatFails()]))
+    pipeline = Pipeline(lanes, Counts())
+    pipeline.start()
+    end = time.monotonic() + 5
+    while pipeline.error is None and time.monotonic() < end:
+        time.sleep(0.005)
+    gate.set()
+    with pytest.raises(EngineError if broken == "engine" else OutputError):
+        pipeline.wait()
+    assert written[:3] == [0, 1, 2] and written[-1] == "closed"
+
+
 def test_a_target_rate_keeps_within_the_budget_and_gives_it_back(video: Path, tmp_path: Path) -> None:
     lines = tmp_path / "a.jsonl"
     with segstream.Segmenter("untrained-rn18", device="cpu", size=(256, 128), block=64, policy="high") as seg:
