@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -114,23 +115,27 @@ def make_window(
     return Window(ViewerState(settings), player, bridge, folder, model_names())
 
 
-def window_for(options: Options) -> Window:
+def window_for(options: Options, given: Collection[str] = ()) -> Window:
     """The window that a command line asks for, with the settings of the last time, not shown yet.
 
     Args:
         options: the parsed command line; see `segstream.config.Settings`.
+        given: names of the options that the user gave, rather than their defaults.
     """
     from segstream.ui.engine import Fixed
 
-    fixed = Fixed(options.size, options.block, options.steady, options.borders)
-    return make_window(merged(store.load(), options), options.source_options, fixed)
+    settings = merged(store.load(), options, given)
+    remembered = "" if "device" in given else settings.device
+    fixed = Fixed(options.size, options.block, options.steady, options.borders, remembered)
+    return make_window(settings, options.source_options, fixed)
 
 
-def main(options: Options) -> int:
+def main(options: Options, given: Collection[str] = ()) -> int:
     """Open the viewer and stay until it is closed.
 
     Args:
         options: the parsed command line; see `segstream.config.Settings`.
+        given: names of the options that the user gave; the others are as they were the last time.
 
     Returns:
         the exit code.
@@ -143,7 +148,7 @@ def main(options: Options) -> int:
     if problem := display_problem():
         raise DisplayError(problem)
     application = make_application()
-    window = window_for(options)
+    window = window_for(options, given)
     window.show()
     if options.sources:
         window.open(options.sources[0])
@@ -173,11 +178,12 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def merged(remembered: Settings, options: Options) -> Settings:
-    """The settings of the last time, and what the command line says over them."""
+def merged(remembered: Settings, options: Options, given: Collection[str]) -> Settings:
+    """The settings of the last time, and what the user gave over them, be it a default or not."""
     names = ("model", "device", "policy", "threshold", "budget", "target_fps", "view", "alpha", "grid", "palette")
-    defaults = type(options)()
-    given = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(defaults, name)}
-    if options.source_options is not None and options.source_options.loop:
-        given["loop"] = True
-    return remembered.changed(**given)
+    changes = {name: getattr(options, name) for name in names if name in given}
+    if "loop" in given and options.source_options is not None:
+        changes["loop"] = options.source_options.loop
+    if "policy" in given and "threshold" not in given:
+        changes["threshold"] = None  # a threshold means something else for every policy
+    return remembered.changed(**changes)

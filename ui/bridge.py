@@ -51,10 +51,11 @@ class Bridge(QObject):
     """What the player's and the painter's threads say, as it reaches the window.
 
     Signals are queued when they come from another thread. `playback` carries changes of `segstream.ui.state.Playback`
-    by name, `said` a sentence and its kind.
+    by name, `settings` those of settings, `said` a sentence and its kind.
     """
 
     playback = pyqtSignal(dict)
+    settings = pyqtSignal(dict)
     said = pyqtSignal(str, str)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -75,6 +76,11 @@ class Bridge(QObject):
         """Changes of playback, in order, from the player's thread."""
         if not self._closed:
             self.playback.emit(changes)
+
+    def put_settings(self, changes: dict[str, Any]) -> None:
+        """Changes of settings that the user did not make, from the player's thread."""
+        if not self._closed:
+            self.settings.emit(changes)
 
     def say(self, text: str, kind: str = "note") -> None:
         """A sentence to show, from any thread."""

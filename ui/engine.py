@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,17 +25,24 @@ from segstream.ui.newest import NewestWorker
 from segstream.ui.state import Network, Settings
 
 if TYPE_CHECKING:
+    from segstream.models import Model
     from segstream.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What is set once, on the command line, because the window has no control for it; see `segstream.Segmenter`."""
+    """What is set once, on the command line, because the window has no control for it; see `segstream.Segmenter`.
+
+    Attributes:
+        remembered: the device of the last time, or "" where one was asked for. This machine may not have it, and then
+            "auto" takes its place.
+    """
 
     size: tuple[int, int] | None = None
     block: int | None = None
     steady: float = STEADY
     borders: float = BORDERS
+    remembered: str = ""
 
 
 class Left(Exception):
@@ -72,10 +80,18 @@ class Engine:
         fixed: options that do not change.
         loaded: told what runs, from another thread.
         failed: told a sentence when a model cannot be loaded or a frame cannot be segmented, from another thread.
+        replaced: told a sentence when "auto" took the place of the remembered device, from another thread.
     """
 
-    def __init__(self, fixed: Fixed, loaded: Callable[[Network], None], failed: Callable[[str], None]) -> None:
-        self._fixed, self._loaded, self._failed = fixed, loaded, failed
+    def __init__(
+        self,
+        fixed: Fixed,
+        loaded: Callable[[Network], None],
+        failed: Callable[[str], None],
+        replaced: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._fixed, self._loaded, self._failed, self._replaced = fixed, loaded, failed, replaced
+        self._remembered = fixed.remembered
         self._changed = threading.Condition()
         self._one_at_a_time = threading.Lock()  # the last source may still be in a frame when the next one begins
         self._settings = Settings()
@@ -157,21 +173,12 @@ class Engine:
     def _load(self, wanted: tuple[str, str]) -> None:
         from segstream.models import DEFAULT_MODEL, load_model
         from segstream.policies import POLICIES
-        from segstream.segmenter import Segmenter
 
         model, device = wanted
         loaded = load_model(model or DEFAULT_MODEL)
         if self._closing:
             return
-        segmenter = Segmenter(
-            loaded,
-            device=device,
-            policy="high",
-            size=self._fixed.size,
-            block=self._fixed.block,
-            steady=self._fixed.steady,
-            borders=self._fixed.borders,
-        )
+        segmenter, problem = self._segmenter_on(device, loaded)
         thresholds = {
             name: segmenter.threshold_for(name)
             for name in POLICIES
@@ -186,10 +193,37 @@ class Engine:
             if last is not None:
                 last.close()
         with self._changed:
+            replaced = bool(problem) and self._wanted == wanted
+            if replaced:
+                self._wanted = (model, "auto")  # which is loaded already
             self._version += 1
             self._changed.notify_all()
         self.busy = ""
+        if replaced:
+            self._replaced(problem)
         self._loaded(network)
+
+    def _segmenter_on(self, device: str, model: Model) -> tuple[Segmenter, str]:
+        """A segmenter on a device; where the remembered one cannot be used on "auto", and why."""
+        from segstream.segmenter import Segmenter
+
+        remembered, self._remembered = self._remembered, ""
+        make = partial(
+            Segmenter,
+            model,
+            policy="high",
+            size=self._fixed.size,
+            block=self._fixed.block,
+            steady=self._fixed.steady,
+            borders=self._fixed.borders,
+        )
+        try:
+            return make(device=device), ""
+        except SegstreamError as error:
+            if device != remembered or device == "auto":
+                raise
+            problem = str(error)
+        return make(device="auto"), problem
 
     def _load_failed(self, error: Exception) -> None:
         self.busy = ""

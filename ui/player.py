@@ -30,6 +30,7 @@ class Listener(Protocol):
 
     def put_result(self, result: Result) -> None: ...
     def put_playback(self, changes: dict[str, Any]) -> None: ...
+    def put_settings(self, changes: dict[str, Any]) -> None: ...
     def say(self, text: str, kind: str = "note") -> None: ...
 
 
@@ -86,7 +87,9 @@ class Player:
         self._sought = (0.0, float("-inf"))  # where to, and when
         self._finishing: list[Recorder] = []
         self.latency_ms = 0.0  # from capture to display, measured by whoever shows the results
-        self._engine = Engine(fixed or Fixed(), self._network_loaded, lambda text: listener.say(text, "error"))
+        self._engine = Engine(
+            fixed or Fixed(), self._network_loaded, lambda text: listener.say(text, "error"), self._device_replaced
+        )
 
     # Opening and closing
 
@@ -171,6 +174,12 @@ class Player:
     def _network_loaded(self, network: Network) -> None:
         self._listener.put_playback({"network": network})
         self.refresh()
+
+    def _device_replaced(self, problem: str) -> None:
+        self._listener.put_settings({"device": "auto"})
+        reason = problem.partition(";")[0]  # what to do about it is done
+        # An error stays until it is closed, so that it is seen whenever the network is loaded.
+        self._listener.say(f"Automatic takes the place of the device of the last time ({reason}).", "error")
 
     def close(self) -> bool:
         """End every thread; true when all ended within two seconds."""

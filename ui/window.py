@@ -112,6 +112,7 @@ class Window(QMainWindow):
         state, run = self.state, self.actions_.run
         self.bridge.results.arrived.connect(self._take_result)
         self.bridge.playback.connect(lambda changes: state.play(**changes))
+        self.bridge.settings.connect(lambda changes: state.set(**changes))
         self.bridge.said.connect(state.say)
         self.picture.hovered.connect(self.chip.show_class)
         self.picture.divider_moved.connect(lambda part: state.set(divider=part))

@@ -18,6 +18,7 @@ from segstream.cli.options import (
     source_option,
     source_options,
     view_options,
+    was_given,
 )
 from segstream.config import Settings
 from segstream.errors import DisplayError, UsageError
@@ -47,10 +48,11 @@ def command(**values: Any) -> int:
     A window opens with the picture, its class colours and the blocks that run at high resolution. Without a display
     the figures are shown in the terminal instead. Ctrl-C ends it.
     """
+    given = frozenset(name for name in values if was_given(name))
     settings = make_settings(values)
     if not settings.headless:
         try:
-            return show_window(settings)
+            return show_window(settings, given)
         except DisplayError as error:
             if not settings.sources:
                 raise
@@ -58,8 +60,12 @@ def command(**values: Any) -> int:
     return run_headless(settings)
 
 
-def show_window(settings: Settings) -> int:
+def show_window(settings: Settings, given: frozenset[str]) -> int:
     """Open the viewer.
+
+    Args:
+        settings: what it starts with.
+        given: names of the options that the user gave; the viewer remembers the others from the last time.
 
     Raises:
         DisplayError: if this machine cannot open a window.
@@ -68,7 +74,7 @@ def show_window(settings: Settings) -> int:
         from segstream.ui import app
     except ImportError as error:
         raise DisplayError(f"the window cannot be opened ({error})") from error
-    return int(app.main(settings))
+    return int(app.main(settings, given))
 
 
 def run_headless(settings: Settings) -> int:

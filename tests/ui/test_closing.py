@@ -206,7 +206,7 @@ def close():
     next(w for w in application.topLevelWidgets() if hasattr(w, "player")).close()
 application = app.make_application()
 QTimer.singleShot(1500, close)
-code = app.main(Settings(sources=(f"rtsp://127.0.0.1:{server.getsockname()[1]}/x",), model="untrained-rn18"))
+code = app.main(Settings(sources=(f"rtsp://127.0.0.1:{server.getsockname()[1]}/x",), model="untrained-rn18"), {"model"})
 sys.exit(code)
 """
 
