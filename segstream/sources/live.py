@@ -194,6 +194,7 @@ class LiveSource(Source):
         with self._changed:
             if self.options.live == "all":
                 self._changed.wait_for(lambda: len(self._waiting) < _ALL_WAITING or self._stop.is_set())
+                self._last_frame_at = time.monotonic()  # waiting for our own consumer is no stall of the source
             elif self._waiting:
                 self._waiting.clear()
                 self.dropped += 1
