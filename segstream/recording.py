@@ -19,7 +19,7 @@ from segstream.frames import Result
 from segstream.pipeline import DrawOptions, Lane, Pipeline
 from segstream.sinks import JsonlSink, MaskSink, Sink, VideoOptions, VideoSink
 from segstream.sources import Source, SourceOptions, open_source
-from segstream.sources.spec import Spec
+from segstream.sources.spec import Spec, local_path
 
 if TYPE_CHECKING:
     from segstream.segmenter import Segmenter
@@ -250,11 +250,12 @@ def _files_of(spec: Any) -> list[Path]:
         return [path for one in spec for path in _files_of(one)]
     if not isinstance(spec, (str, os.PathLike)):
         return []
-    path = Path(spec)
+    place = local_path(spec) if isinstance(spec, str) else os.fspath(spec)
+    path = Path(place)
     try:
         if path.is_dir():
             return list(path.iterdir())
-        return [path] if path.exists() else [Path(found) for found in glob.glob(str(spec), recursive=True)]
+        return [path] if path.exists() else [Path(found) for found in glob.glob(place, recursive=True)]
     except (OSError, ValueError):  # a URL, or a name that no file can have
         return []
 

@@ -79,6 +79,26 @@ def test_a_source_is_never_written_onto(tmp_path: Path) -> None:
     assert segstream.record(film, tmp_path / "new.mp4", model=Quick()).frames == 4
 
 
+def test_a_source_given_as_a_url_is_never_written_onto(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "fïlm-000.mp4", 4)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(photos / "000000.png")
+    before = film.read_bytes(), (photos / "000000.png").read_bytes()
+    for url in (f"file://{film}", film.as_uri(), film.as_uri().replace("file://", "FILE://localhost")):
+        with pytest.raises(OutputError, match="is a source of this recording"):
+            segstream.record(url, film, model=Quick(), overwrite=True)
+        with pytest.raises(OutputError, match="is a source of this recording"):
+            segstream.record([url, "demo:64x64"], tmp_path, model=Quick(), overwrite=True, max_frames=2)
+        with pytest.raises(OutputError, match="would have its name"):
+            segstream.record(url, tmp_path / "fïlm.mp4", model=Quick(), overwrite=True, segment_seconds=1.0)
+    for url in (photos.as_uri(), f"file://{photos}/*.png", (photos / "000000.png").as_uri()):
+        with pytest.raises(OutputError, match="holds images that are read"):
+            segstream.record(url, save_masks=photos, model=Quick(), overwrite=True)
+    assert (film.read_bytes(), (photos / "000000.png").read_bytes()) == before
+    assert segstream.record(film.as_uri(), tmp_path / "out.mp4", model=Quick()).frames == 4
+
+
 def test_masks_are_never_written_onto_the_images_they_are_made_of(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
