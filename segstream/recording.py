@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from segstream.errors import OutputError, UsageError
 from segstream.feed import Feed
 from segstream.frames import Result
+from segstream.pace import BudgetController
 from segstream.pipeline import DrawOptions, Lane, Pipeline
 from segstream.sinks import JsonlSink, MaskSink, Sink, VideoOptions, VideoSink
 from segstream.sources import Source, SourceOptions, open_source
@@ -140,6 +141,8 @@ def record(
         SegstreamError: whatever failed first; outputs are finished and what was written stays readable.
     """
     rest = {name: value for name, value in options.items() if name in _SOURCE_FIELDS or name in _OUTPUT_OPTIONS}
+    if target_fps is not None:
+        BudgetController(target_fps)  # a value that it refuses is told before anything is opened
     lanes = open_lanes(spec, out, **rest)
     with _abandoned_on_error(lanes):
         segmenter = _segmenter(model, {name: value for name, value in options.items() if name not in rest})
@@ -155,7 +158,8 @@ def record_lanes(
     on_start: Callable[[Pipeline], None] | None = None,
 ) -> RecordSummary:
     """Segment what `open_lanes` has opened; as `record`, and the lanes are closed whatever happens."""
-    pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
+    with _abandoned_on_error(lanes):
+        pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
     pipeline.run(on_start)
     return summary(pipeline, lanes)
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import segstream
-from segstream.errors import OutputError, SourceError
-from segstream.recording import _targets_of, open_lanes
+from segstream.errors import OutputError, SourceError, UsageError
+from segstream.recording import _targets_of, open_lanes, record_lanes
 from segstream.sources import open_source
 from tests.segstream.media import Quick, read_video, write_video
 
@@ -97,6 +97,20 @@ def test_a_source_given_as_a_url_is_never_written_onto(tmp_path: Path) -> None:
             segstream.record(url, save_masks=photos, model=Quick(), overwrite=True)
     assert (film.read_bytes(), (photos / "000000.png").read_bytes()) == before
     assert segstream.record(film.as_uri(), tmp_path / "out.mp4", model=Quick()).frames == 4
+
+
+@pytest.mark.parametrize("rate", [0, -5, float("nan")])
+def test_a_target_rate_that_cannot_be_leaves_nothing_behind(tmp_path: Path, rate: float) -> None:
+    film = write_video(tmp_path / "film.mp4", 4)
+    with pytest.raises(UsageError, match="target_fps must be greater than 0"):
+        segstream.record(film, save_jsonl=tmp_path / "a.jsonl", model=Quick(), target_fps=rate)
+    with pytest.raises(UsageError, match="target_fps"):  # told before the source is looked for
+        segstream.record(tmp_path / "missing.mp4", tmp_path / "out.mp4", model=Quick(), target_fps=rate)
+    lanes = open_lanes(str(film), None, save_jsonl=tmp_path / "a.jsonl")
+    with pytest.raises(UsageError, match="target_fps"):
+        record_lanes(lanes, Quick(), target_fps=rate)
+    assert lanes[0].source.state == "closed"
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 def test_masks_are_never_written_onto_the_images_they_are_made_of(tmp_path: Path) -> None:
