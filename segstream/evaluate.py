@@ -17,8 +17,9 @@ from segstream import flops
 from segstream.blocks import Grid
 from segstream.config import BORDERS, STEADY
 from segstream.datasets import IGNORE, Dataset, Sample, open_dataset
+from segstream.engines.choose import check_device
 from segstream.engines.torch_engine import to_labels
-from segstream.errors import EngineError, UsageError
+from segstream.errors import UsageError
 from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model
 from segstream.policies import LOOKING, POLICIES, LastFrame, bonus_of, check_options, own_threshold, score, select
@@ -98,8 +99,8 @@ def evaluate(
         progress: called with the number of images done and to do.
 
     Raises:
-        UsageError: an option that does not exist, `video` with a policy that does not look at the picture, or a data
-            set with other classes than the model's.
+        UsageError: an option or a device that does not exist, `video` with a policy that does not look at the picture,
+            or a data set with other classes than the model's.
         SourceError: a data set that cannot be read.
     """
     loaded = model if isinstance(model, Model) else load_model(model)
@@ -290,11 +291,14 @@ def chosen(count: int, limit: int | None, in_a_row: bool) -> list[int]:
 
 
 def pick_device(device: str) -> str:
-    """The device that "auto" stands for; an error where CUDA is asked for and missing."""
+    """The device that "auto" stands for, or the one that was named.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    check_device(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise EngineError("torch sees no NVIDIA GPU: use --device cpu, or see `segstream doctor`.")
     return device
 
 

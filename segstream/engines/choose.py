@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 import shutil
 from functools import cache
 
@@ -29,20 +30,36 @@ def make_engine(model: Model, device: str = "auto") -> Engine:
     """
     if device.startswith("torch:"):
         return torch_engine(model, device.removeprefix("torch:"))
+    check_device(device)
     if device == "cpu":
         return cpu_engine(model)
-    if device == "auto":
-        problem = cuda_problem()
-        if problem is None:
-            return cuda_engine(model, "cuda")
-        say_cpu(problem)
-        return cpu_engine(model)
-    if device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit()):
-        problem = cuda_problem()
-        if problem is not None:
-            raise UsageError(f"the device {device!r} cannot be used: {problem}; use --device cpu")
-        return cuda_engine(model, device)
-    raise UsageError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
+    problem = cuda_problem()
+    if problem is None:
+        return cuda_engine(model, "cuda" if device == "auto" else device)
+    if device != "auto":
+        raise UsageError(f"the device {device!r} cannot be used: {problem}; use --device cpu")
+    say_cpu(problem)
+    return cpu_engine(model)
+
+
+def check_device(device: str) -> None:
+    """Refuse what is none of "auto", "cpu", "cuda" and "cuda:N", and a GPU that is not here.
+
+    Raises:
+        UsageError: with what was expected.
+    """
+    if device in ("auto", "cpu"):
+        return
+    if not re.fullmatch(r"cuda(:[0-9]{1,4})?", device):
+        raise UsageError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise UsageError(f"the device {device!r} cannot be used: {cuda_problem()}; use --device cpu")
+    cards = torch.cuda.device_count()
+    if int(device[5:] or 0) >= cards:
+        raise UsageError(
+            f"there is no device {device!r}: torch sees {cards} GPU{'s' if cards > 1 else ''}, counted from 0; use "
+            f"cuda:N with a smaller N, or see `segstream doctor`"
+        )
 
 
 @cache

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from segstream.engines.base import Choice, EngineOutput
+from segstream.engines.choose import check_device
 from segstream.engines.cuda_graphs import CAPTURING, SLOTS, FrameGraphs, Slot, bucket
 from segstream.engines.cuda_policy import frame_norm, policy_step
 from segstream.engines.cuda_weights import pack, pack_policy, supports
 from segstream.engines.frame_memory import BoundedMemory
 from segstream.engines.torch_engine import TorchEngine
-from segstream.errors import EngineError
+from segstream.errors import EngineError, UsageError
 from segstream.geometry import Geometry, scale_image, to_input
 from segstream.kernels import copies, launcher
 from segstream.models.files import Model
@@ -116,17 +117,16 @@ class CudaEngine:
         device: "cuda" or "cuda:N".
 
     Raises:
-        EngineError: if the GPU cannot be used.
+        UsageError: if there is no such GPU, or it cannot be used.
     """
 
     def __init__(self, model: Model, device: str = "cuda") -> None:
+        check_device(device)
         reason = problem()
         if reason:
-            raise EngineError(f"The CUDA engine cannot run: {reason}; or use --device cpu.")
+            raise UsageError(f"The CUDA engine cannot run: {reason}; or use --device cpu.")
         self.device = torch.device(device if ":" in device else f"cuda:{torch.cuda.current_device()}")
         index = self.device.index or 0
-        if index >= torch.cuda.device_count():
-            raise EngineError(f"There is no GPU number {index}; nvidia-smi lists the cards, counted from 0.")
         self.spec = model.spec
         self.plain: TorchEngine | None = None
         self.graphs: dict[Geometry, FrameGraphs] = {}

@@ -82,3 +82,9 @@ def test_refuses_to_look_back_with_a_policy_that_does_not_look(policy: str) -> N
 def test_refuses_other_classes() -> None:
     with pytest.raises(UsageError, match="classes"):
         evaluate("untrained-rn18", small(("a", "b")), device="cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", "torch:cpu"])
+def test_refuses_devices_that_do_not_exist(device: str) -> None:
+    with pytest.raises(UsageError, match=f"device '{device}'"):
+        evaluate("untrained-rn18", small(), device=device)

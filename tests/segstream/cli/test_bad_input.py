@@ -154,6 +154,18 @@ def test_options_that_mean_nothing(segstream: Callable, tmp_path: Path, options:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:77"])
+@pytest.mark.parametrize(
+    "command",
+    [["run", "-s", "demo:64x64", "--headless"], ["eval", "--dataset", "demo", "--limit", "1"], ["bench"]],
+    ids=lambda command: command[0],
+)
+def test_devices_that_are_not_there(segstream: Callable, command: list[str], device: str) -> None:
+    done = segstream(*command, *UNTRAINED, "--device", device)
+    assert done.code == 2, done
+    assert f"device '{device}'" in one_sentence(done.err)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -17,7 +17,7 @@ from segstream.blocks import Grid
 from segstream.engines.base import Choice
 from segstream.engines.cuda_graphs import bucket
 from segstream.engines.torch_engine import to_labels
-from segstream.errors import EngineError
+from segstream.errors import EngineError, UsageError
 from segstream.geometry import Geometry, fit, scale_image, to_input
 from segstream.kernels import launcher
 from segstream.models import Model, load_model
@@ -43,7 +43,7 @@ def test_without_a_gpu_the_engine_says_what_to_do() -> None:
     from segstream.engines.cuda import CudaEngine, problem
 
     assert problem()
-    with pytest.raises(EngineError, match="use --device cpu"):
+    with pytest.raises(UsageError, match="use --device cpu"):
         CudaEngine(load_model("untrained-rn18"))
 
 
