@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import logging
 import os
 import re
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segstream.errors import OutputError, UsageError
+from segstream.errors import OutputError, SegstreamError, UsageError
 from segstream.feed import Feed
 from segstream.frames import Result
 from segstream.pace import BudgetController
@@ -24,6 +25,8 @@ from segstream.sources.spec import Spec, local_path
 
 if TYPE_CHECKING:
     from segstream.segmenter import Segmenter
+
+log = logging.getLogger("segstream")
 
 _SOURCE_FIELDS = {field.name for field in dataclasses.fields(SourceOptions)}
 _OUTPUT_OPTIONS = {field.name for field in dataclasses.fields(VideoOptions)} | {"save_masks", "save_jsonl", "rle"}
@@ -160,7 +163,13 @@ def record_lanes(
     """Segment what `open_lanes` has opened; as `record`, and the lanes are closed whatever happens."""
     with _abandoned_on_error(lanes):
         pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
-    pipeline.run(on_start)
+    try:
+        pipeline.run(on_start)
+    except SegstreamError:
+        # No summary will tell where unfinished files are.
+        for note in (note for lane in lanes for sink in lane.sinks for note in sink.notes):
+            log.warning("%s", note)
+        raise
     return summary(pipeline, lanes)
 
 

@@ -99,8 +99,10 @@ class OutputFile:
             pass  # it is in nobody's way
 
     def leave(self) -> str | None:
-        """After a failure: the old file stays. Says where the unfinished new one is."""
-        return f"the old {self.path.name} is untouched, the new one is {self.working}" if self._replaces else None
+        """After a failure: the old file stays. Says where the unfinished new one is, if there is one."""
+        if not self._replaces or not self.working.exists():
+            return None
+        return f"the old {self.path.name} is untouched, the new one is {self.working}"
 
 
 def _free_name(path: Path) -> Path:

@@ -48,6 +48,9 @@ class JsonlSink(Sink):
     def abort(self) -> None:
         self._close_file()
         self._target.discard_if_empty()
+        left = self._target.leave()
+        if left:
+            self.notes.append(left)
 
     def _close_file(self) -> None:
         try:

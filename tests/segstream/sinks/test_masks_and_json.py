@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ from PIL import Image
 
 import segstream
 from segstream.errors import OutputError
-from segstream.sinks import coco_rle
+from segstream.sinks import JsonlSink, coco_rle
 from segstream.sinks.masks import palette_png
 from tests.segstream.media import PALETTE, Quick, write_video
 
@@ -100,6 +101,39 @@ def test_lines_of_images_name_the_image_of_each_mask(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [(line["index"], line["file"]) for line in lines] == [(0, str(images[0])), (1, str(images[2]))]
     assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == ["000000.png", "000001.png"]
+
+
+def test_after_a_failure_the_unfinished_lines_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("segstream"), "propagate", True)  # the command line turns it off
+    caplog.set_level(logging.WARNING, "segstream")
+    source = write_video(tmp_path / "in.mp4", 9)
+    (tmp_path / "a.jsonl").write_text("precious")
+    (tmp_path / "b.mp4").write_bytes(b"precious")
+
+    class Failing(Quick):
+        def __call__(self, frame, *previous):
+            if frame.index == 6:
+                raise RuntimeError("the device is lost")
+            return super().__call__(frame, *previous)
+
+    with pytest.raises(segstream.SegstreamError, match="device is lost"):
+        segstream.record(source, tmp_path / "b.mp4", model=Failing(), save_jsonl=tmp_path / "a.jsonl", overwrite=True)
+    assert (tmp_path / "a.jsonl").read_text() == "precious"
+    assert len((tmp_path / "a.part.jsonl").read_text().splitlines()) == 6
+    said = caplog.messages
+    assert any("old a.jsonl is untouched" in text and str(tmp_path / "a.part.jsonl") in text for text in said)
+    assert any("old b.mp4 is untouched" in text and str(tmp_path / "b.part.mp4") in text for text in said)
+    # Where nothing was written, nothing is left to be named.
+    with pytest.raises(OutputError):
+        segstream.record(
+            source, tmp_path / "no" / "c.mp4", model=Quick(), save_jsonl=tmp_path / "a.jsonl", overwrite=True
+        )
+    sink = JsonlSink(tmp_path / "a.jsonl", overwrite=True)
+    sink.abort()
+    assert sink.notes == []
+    assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.jsonl", "a.part.jsonl"]
 
 
 def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:
