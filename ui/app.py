@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from segstream.interruption import stop_on_signals
 from segstream.ui import store
 from segstream.ui.memory import limit_heaps
 from segstream.ui.state import Settings, ViewerState
@@ -138,7 +138,7 @@ def main(options: Options, given: Collection[str] = ()) -> int:
         given: names of the options that the user gave; the others are as they were the last time.
 
     Returns:
-        the exit code.
+        the exit code: 130 where a signal closed the window.
 
     Raises:
         DisplayError: no window can open here.
@@ -160,9 +160,10 @@ def main(options: Options, given: Collection[str] = ()) -> int:
     if options.stats:
         window.actions_.run("statistics")
     # Ctrl-C in the terminal closes the window as its button does; the window's timer lets Python see the signal.
-    signal.signal(signal.SIGINT, lambda *_: window.close())
-    signal.signal(signal.SIGTERM, lambda *_: window.close())
-    code = application.exec()
+    with stop_on_signals(window) as state:
+        code = application.exec()
+    if state.interrupted:
+        code = 130
     if not window.closed_in_time:
         leave(code)
     return code

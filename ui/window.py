@@ -337,6 +337,11 @@ class Window(QMainWindow):
         if urls:
             self.open(urls[0].toLocalFile() if urls[0].isLocalFile() else urls[0].toString())
 
+    def stop(self) -> None:
+        """Close as the button does; for signals, which may come while it closes."""
+        if not self.closed:
+            self.close()
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End every thread, then go. The window is gone at once, whatever a thread is in."""
         self.closed = True

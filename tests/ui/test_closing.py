@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PyQt6.QtCore import QCoreApplication, QEvent, QTimer
@@ -127,8 +129,6 @@ def test_closing_ends_every_thread(make_window: Maker, video: Path, home: Path, 
     assert wait_for(lambda: our_threads() == before, 2.0)
     assert time.monotonic() - start < 2.0
     if situation is while_recording:  # what was recorded is playable
-        import av
-
         with av.open(str(next(home.rglob("*.mp4")))) as container:
             assert sum(1 for _ in container.decode(video=0)) >= 1
 
@@ -193,6 +193,44 @@ def test_memory_in_use_is_what_has_not_been_given_back(make: Any) -> None:
     assert memory_in_use() - before > _BYTES
     del kept
     assert memory_in_use() - before < 2e6
+
+
+_WATCHING = """
+import sys
+from PyQt6.QtCore import QTimer
+from segstream.cli.main import main
+from segstream.ui import app
+def look():
+    window = next(w for w in application.topLevelWidgets() if hasattr(w, "player"))
+    if window.picture.result is not None and not window.state.playback.recording:
+        window.actions_.run("record")
+    elif len(window.measurements) > 5:
+        print("recording", flush=True)
+        timer.stop()
+application = app.make_application()
+timer = QTimer()
+timer.timeout.connect(look)
+timer.start(50)
+sys.exit(main(["run", "-s", "demo:128x64", "-m", "untrained-rn18", "--device", "cpu", "--size", "128x64"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_closes_the_window_finishes_the_recording_and_is_told(home: Path, number: int) -> None:
+    root = Path(__file__).parents[2]
+    pipe = subprocess.PIPE
+    run = subprocess.Popen([sys.executable, "-c", _WATCHING], cwd=root, text=True, stdout=pipe, stderr=pipe)
+    assert run.stdout is not None
+    try:
+        assert run.stdout.readline() == "recording\n"
+        run.send_signal(number)
+        _, said = run.communicate(timeout=30)
+    finally:
+        run.kill()
+    assert run.returncode == 130, said
+    assert "Traceback" not in said
+    with av.open(str(next(home.rglob("*.mp4")))) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 1
 
 
 _HANGING = """
