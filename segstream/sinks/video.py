@@ -164,6 +164,7 @@ class VideoSink(Sink):
         rate = (self._source.info.rate if self._source else None) or Fraction(25)
         file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
         try:
+            self._shape_pixels(file)
             if self._tap is not None:
                 file.add_audio(self._tap, self.options.audio, self._audio_clock, source_start, self.notes)
             file.start()
@@ -172,6 +173,18 @@ class VideoSink(Sink):
             raise
         self.outputs.append(target.path)
         return file
+
+    def _shape_pixels(self, file: _VideoFile) -> None:
+        """Hand on the shape of the source's pixels; of pictures of another size nobody knows it."""
+        info = self._source.info if self._source else None
+        if info is None or info.pixel_aspect == 1 or file.size != (info.height, info.width):
+            return
+        if not file.set_pixel_aspect(info.pixel_aspect):
+            wide, high = info.pixel_aspect.as_integer_ratio()
+            note = f"{self._suffix} with {file.codec} cannot say that pixels are {wide}:{high}, so it plays distorted; "
+            note += "use .mp4 or h264"
+            if note not in self.notes:
+                self.notes.append(note)
 
     def _finish_file(self) -> None:
         file, self._file, self._target = self._file, None, None
@@ -225,6 +238,7 @@ class _VideoFile:
         self.target = target
         self.size: tuple[int, int] = picture.shape[:2]
         self._encoder = encoder
+        self.codec = encoder.codec
         self._is_mp4 = format in ("mp4", "mov")
         even = encoder.pix_fmt == "yuv420p"
         self._height, self._width = (n + n % 2 if even else n for n in self.size)
@@ -241,6 +255,14 @@ class _VideoFile:
         stream.codec_context.time_base = self._time_base
         stream.time_base = self._time_base
         self._stream = stream
+
+    def set_pixel_aspect(self, aspect: Fraction) -> bool:
+        """Say how wide a pixel is for its height. False if neither the container nor the codec can."""
+        # PyAV does not let Matroska's own field be set, so there the codec has to carry it.
+        if not self._is_mp4 and self.codec not in ("h264", "hevc"):
+            return False
+        self._stream.codec_context.sample_aspect_ratio = aspect
+        return True
 
     def add_audio(self, tap: AudioTap, mode: str, clock: AudioClock, source_start: float, notes: list[str]) -> None:
         """Give the file the source's sound, whose times count from `source_start` seconds of the timeline."""

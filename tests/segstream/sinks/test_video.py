@@ -80,6 +80,49 @@ def test_variable_rate_gaps_and_odd_size(tmp_path: Path) -> None:
     assert read_video(tmp_path / "out.mkv").size == (97, 63)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_pixels_keep_their_shape(tmp_path: Path, suffix: str, codec: str) -> None:
+    wide = {"preset": "ultrafast", "aspect": "64/45"}
+    source = write_video(tmp_path / "in.mp4", 30, (720, 576), options=wide, audio="aac")
+    segments = {"segment_seconds": 0.8}
+    for draw in (PLAIN, DrawOptions(view="split", legend=True)):
+        options = {"codec": codec, "overwrite": True, **(segments if draw is PLAIN else {})}
+        summary = segstream.record(source, tmp_path / f"out{suffix}", model=Quick(), draw=draw, **options)
+        for path in summary.outputs:
+            with av.open(str(path)) as written:
+                assert written.streams.video[0].sample_aspect_ratio == Fraction(64, 45)
+                frame = next(written.decode(video=0))
+                assert (frame.width, frame.height) == (720, 576)
+        assert len(summary.outputs) == (2 if draw is PLAIN else 1)
+
+
+def test_pixels_of_a_turned_picture_and_where_their_shape_is_lost(tmp_path: Path) -> None:
+    wide = {"preset": "ultrafast", "aspect": "16/11"}
+    source = write_video(tmp_path / "in.mp4", 4, options=wide, rotation=90)
+    record(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as written:
+        assert written.streams.video[0].sample_aspect_ratio == Fraction(11, 16)
+    for codec, name in (("vp9", "out.webm"), ("ffv1", "out.mkv"), ("av1", "out.mkv")):
+        notes = record(source, tmp_path / name, codec=codec, overwrite=True).notes
+        assert [note for note in notes if codec in note and "11:16" in note]
+    record(source, tmp_path / "vp9.mp4", codec="vp9")
+    with av.open(str(tmp_path / "vp9.mp4")) as written:
+        assert written.streams.video[0].sample_aspect_ratio == Fraction(11, 16)
+    # Of a size that comes later nobody knows the shape.
+    joined = tmp_path / "joined.ts"
+    parts = [
+        write_video(tmp_path / "0.ts", 8, options=wide),
+        write_video(tmp_path / "1.ts", 8, (64, 96)),
+    ]
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    aspects = []
+    for path in record(joined, tmp_path / "split.mp4", on_resize="split").outputs:
+        with av.open(str(path)) as written:
+            aspects.append(written.streams.video[0].sample_aspect_ratio or 1)
+    assert aspects == [Fraction(16, 11), 1]
+
+
 def test_part_of_a_file_starts_at_zero_with_its_sound(tmp_path: Path) -> None:
     source = write_video(tmp_path / "in.mp4", 100, audio="aac")
     record(source, tmp_path / "out.mp4", start=2.0, end=3.0)
