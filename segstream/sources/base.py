@@ -45,8 +45,8 @@ class SourceOptions:
         cam_format: pixel or stream format asked of a camera ("mjpeg", "yuyv422").
         hwaccel: hardware decoding: "auto" (where a trial frame works), "off" or "cuda".
         loop: start again at the end (files, images, demo).
-        start: seconds to skip at the beginning of a file.
-        end: seconds at which a file ends.
+        start: seconds to skip at the beginning of a file, or of a live source after its first picture.
+        end: seconds at which a file ends, or a live source, counted from its first picture.
         max_frames: frames after which any source ends.
         image_rate: frames per second that images without timestamps are given.
     """

@@ -7,6 +7,7 @@ stands in for those that were lost.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -34,6 +35,8 @@ from segstream.sources.names import redact
 
 TIME_BASE = Fraction(1, 90_000)
 _ALL_WAITING = 8  # frames that live="all" keeps before the sender has to wait
+_END_GRACE = 1.0  # seconds that pictures from before the end may take to arrive
+_LOOK_AGAIN = 0.1  # seconds between looks at the clock while a consumer waits
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 Opener = Callable[[], tuple[InputContainer, VideoStream]]
@@ -70,6 +73,8 @@ class LiveSource(Source):
         self._tap_wanted: bool | None = None
         self._log_names: tuple[str, ...] = ()
         self._last_frame_at = time.monotonic()
+        self._first_seconds: float | None = None  # of the first picture, from which start and end count
+        self._end_at = math.inf  # when the end has come by the wall clock
         self.state = "connecting"
         decoder_log.acquire()
         self._thread = threading.Thread(target=self._read, name=f"reader of {name}", daemon=True)
@@ -82,10 +87,10 @@ class LiveSource(Source):
 
     def _wait_for_first(self, timeout: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._failure or self._ended, timeout)
+            self._changed.wait_for(lambda: self._first_seconds is not None or self._failure or self._ended, timeout)
             if self._failure is not None:
                 raise self._failure
-            if not self._waiting:
+            if self._first_seconds is None:
                 raise SourceError(f"{self._name} sent no picture within {timeout:.0f} s; check that it is running")
 
     # --- the reading thread ---
@@ -123,7 +128,9 @@ class LiveSource(Source):
                         if not hasattr(self, "info"):
                             self._describe(stream, raw)
                     frames += 1
-                    self._publish(raw)
+                    if not self._publish(raw):
+                        self.state = "ended"
+                        return
                     if self._stop.is_set():
                         break
             except SourceError as error:
@@ -185,13 +192,29 @@ class LiveSource(Source):
             return
         if packet.pts is not None and packet.time_base is not None:
             seconds = float(packet.pts * packet.time_base)
-            self._tap.put(packet, self._clock.shift_for(seconds, time.monotonic()))
+            shift = self._clock.shift_for(seconds, time.monotonic())
+            if self._side(seconds + shift) == 0:
+                self._tap.put(packet, shift)
 
-    def _publish(self, raw: VideoFrame) -> None:
+    def _side(self, seconds: float) -> int:
+        """-1 before the start that was asked for, 1 from the end on, 0 between."""
+        since = seconds - (self._first_seconds or 0.0) + 1e-6  # sums of floats
+        if self.options.end is not None and since >= self.options.end:
+            return 1
+        return -1 if since < self.options.start else 0
+
+    def _publish(self, raw: VideoFrame) -> bool:
+        """Hand a picture to the consumer; False if it comes after the end."""
         now = self._last_frame_at = time.monotonic()
         seconds = None if raw.pts is None else float(raw.pts * (raw.time_base or self._time_base))
         item = (raw, self._clock.video(seconds, now), now)
         with self._changed:
+            if self._first_seconds is None:
+                self._first_seconds = item[1]
+                self._end_at = math.inf if self.options.end is None else now + self.options.end
+                self._changed.notify_all()
+            if side := self._side(item[1]):
+                return side < 0
             if self.options.live == "all":
                 self._changed.wait_for(lambda: len(self._waiting) < _ALL_WAITING or self._stop.is_set())
                 self._last_frame_at = time.monotonic()  # waiting for our own consumer is no stall of the source
@@ -202,6 +225,7 @@ class LiveSource(Source):
             self._changed.notify_all()
         if self.on_frame is not None:
             self.on_frame()
+        return True
 
     def _notify(self) -> None:
         with self._changed:
@@ -236,9 +260,11 @@ class LiveSource(Source):
         if self._limit_reached():
             self.close()
         while True:
+            if block:
+                self._wait()
+            if self._is_over():
+                self.close()
             with self._changed:
-                if block:
-                    self._changed.wait_for(lambda: self._waiting or self._ended or self._stop.is_set())
                 if self._stop.is_set() or (self._ended and not self._waiting and self._failure is None):
                     raise StopIteration
                 if not self._waiting:
@@ -258,6 +284,25 @@ class LiveSource(Source):
             index, self._delivered = self._delivered, self._delivered + 1
             pts = round(seconds / TIME_BASE)
             return Frame(image, index, pts, TIME_BASE, seconds, captured_at, self.dropped, self._name)
+
+    def _wait(self) -> None:
+        """Wait for a picture or the end."""
+
+        def is_ready() -> bool:
+            return bool(self._waiting) or self._ended or self._stop.is_set() or self._is_over()
+
+        with self._changed:
+            while not self._changed.wait_for(is_ready, None if self.options.end is None else _LOOK_AGAIN):
+                pass
+
+    def _is_over(self) -> bool:
+        """Whether the end has come by the wall clock alone, because the source hangs or is being reconnected."""
+        with self._changed:
+            if self._waiting or time.monotonic() < self._end_at:
+                return False
+            # A new connection starts at the present, and a picture on its way is from before the end only for a while.
+            since = max(self._end_at, self._last_frame_at)
+            return self.state == "reconnecting" or time.monotonic() - since > _END_GRACE
 
     def close(self) -> None:
         """Stop. A read that is blocked in the network ends by its own timeout, at most `read_timeout` later."""

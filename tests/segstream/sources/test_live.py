@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
+
+import pytest
 
 from segstream.sources import SourceOptions, open_source
+from tests.segstream.media import write_video
 
 CAMERA = "lavfi:testsrc2=size=160x96:rate=50,realtime"
+
+
+@contextmanager
+def camera_of(path: Path, stays: bool) -> Iterator[str]:
+    """The URL of a camera that sends a file once and then nothing, and either keeps its connection or is gone."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            if not stays:
+                server.close()
+            with peer:
+                peer.sendall(path.read_bytes())
+                if stays:
+                    over.wait(20)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        over.set()
+        thread.join()
 
 
 def test_what_is_known_of_a_live_source() -> None:
@@ -25,3 +55,51 @@ def test_a_busy_consumer_of_all_frames_is_no_lost_camera() -> None:
         times += [frame.pts_seconds for frame in itertools.islice(source, 20)]
         assert source.reconnects == 0 and source.warnings.summary() is None
     assert [round(at * 50) for at in times] == list(range(21))
+
+
+@pytest.mark.parametrize("live", ["all", "latest"])
+def test_start_and_end_count_from_the_first_picture(live: str) -> None:
+    with open_source(CAMERA, SourceOptions(live=live, start=0.2, end=0.6)) as source:
+        frames = list(source)
+    times = [round(frame.pts_seconds * 50) for frame in frames]
+    assert times[0] == 10 if live == "all" else times[0] >= 10
+    assert times[-1] == 29
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert len(frames) + source.dropped == 20  # those before the start are left out, not dropped
+
+
+def test_a_start_later_than_the_timeouts_is_waited_for() -> None:
+    with open_source(CAMERA, SourceOptions(open_timeout=0.3, read_timeout=0.3, start=2.0)) as source:
+        assert next(source).pts_seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["hangs", "is lost"])
+def test_the_end_comes_though_no_picture_does(tmp_path: Path, stays: bool) -> None:
+    path = write_video(tmp_path / "a.mkv", 25, codec="mjpeg", pix_fmt="yuvj420p")
+    with camera_of(path, stays) as url, open_source(url, SourceOptions(live="all", end=1.5)) as source:
+        begin = time.monotonic()
+        assert len(list(source)) == 25
+        assert 1.3 < time.monotonic() - begin < 3.8
+
+
+def test_the_end_comes_for_who_looks_without_waiting(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 25, codec="mjpeg", pix_fmt="yuvj420p")
+    with camera_of(path, stays=True) as url, open_source(url, SourceOptions(live="all", end=1.5)) as source:
+        begin, found = time.monotonic(), 0
+        with pytest.raises(StopIteration):
+            while time.monotonic() < begin + 4:
+                found += source.try_next() is not None
+                time.sleep(0.01)
+        assert found == 25
+
+
+def test_sound_is_of_the_same_seconds(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 60, codec="mjpeg", pix_fmt="yuvj420p", audio="aac")
+    with camera_of(path, stays=True) as url, open_source(url, SourceOptions(live="all", start=0.4, end=1.2)) as source:
+        tap = source.tap_audio()
+        frames = list(source)
+        assert tap is not None
+        sound = [seconds for seconds, _ in tap.take(float("inf"))]
+    first = frames[0].pts_seconds
+    assert len(frames) == 20 and first == pytest.approx(0.4, abs=0.05)  # the sound of this file begins a little earlier
+    assert first <= min(sound) < first + 0.1 and first + 0.7 < max(sound) < first + 0.8
