@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,14 +44,23 @@ def load(folder: Path | None = None) -> Settings:
 
 
 def save(settings: Settings, folder: Path | None = None) -> str | None:
-    """Keep the settings; returns a sentence when they cannot be kept, which is no reason to stop."""
+    """Keep the settings; returns a sentence when they cannot be kept, which is no reason to stop.
+
+    Recent addresses keep their passwords, without which a camera could not be opened again. So the file is its owner's
+    alone from its first moment on.
+    """
     path = (folder or config_dir()) / _NAME
     values = {**asdict(settings), "hidden": sorted(settings.hidden)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"{_NAME}.{os.getpid()}")
-        new.write_text(json.dumps(values, indent=1), encoding="utf-8")
-        new.replace(path)
+        descriptor, new = tempfile.mkstemp(prefix=f"{_NAME}.", dir=path.parent)  # mode 0600 whatever the umask
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(values, file, indent=1)
+            os.replace(new, path)
+        except BaseException:
+            os.unlink(new)
+            raise
     except OSError as error:
         return f"The settings could not be kept in {path} ({error.strerror}); check that the folder can be written."
     return None
