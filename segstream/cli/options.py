@@ -193,7 +193,7 @@ source_options = _stack(
         default="auto",
         group="Source",
         show_default=True,
-        help="Decode on the GPU.",
+        help="Decode files on the GPU.",
     ),
 )
 

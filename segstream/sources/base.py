@@ -43,7 +43,7 @@ class SourceOptions:
         cam_size: width and height asked of a camera.
         cam_fps: frames per second asked of a camera.
         cam_format: pixel or stream format asked of a camera ("mjpeg", "yuyv422").
-        hwaccel: hardware decoding: "auto" (where a trial frame works), "off" or "cuda".
+        hwaccel: hardware decoding of files: "auto" (where a trial frame works), "off" or "cuda".
         loop: start again at the end (files, images, demo).
         start: seconds to skip at the beginning of a file, or of a live source after its first picture.
         end: seconds at which a file ends, or a live source, counted from its first picture.

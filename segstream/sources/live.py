@@ -76,6 +76,9 @@ class LiveSource(Source):
         self._first_seconds: float | None = None  # of the first picture, from which start and end count
         self._end_at = math.inf  # when the end has come by the wall clock
         self.state = "connecting"
+        if options.hwaccel == "cuda":
+            # Trying it out, as files do, takes a connection of its own, and many cameras serve one at a time.
+            self.warnings.add("hardware decoding is for files, so software decodes this live source")
         decoder_log.acquire()
         self._thread = threading.Thread(target=self._read, name=f"reader of {name}", daemon=True)
         self._thread.start()

@@ -103,3 +103,11 @@ def test_sound_is_of_the_same_seconds(tmp_path: Path) -> None:
     first = frames[0].pts_seconds
     assert len(frames) == 20 and first == pytest.approx(0.4, abs=0.05)  # the sound of this file begins a little earlier
     assert first <= min(sound) < first + 0.1 and first + 0.7 < max(sound) < first + 0.8
+
+
+def test_hardware_decoding_that_was_asked_for_is_not_left_out_silently() -> None:
+    with open_source(CAMERA, SourceOptions(hwaccel="cuda")) as source:
+        assert source.info.decoder == "software"
+        assert "software decodes" in (source.warnings.summary() or "")
+    with open_source(CAMERA, SourceOptions(hwaccel="auto")) as source:
+        assert source.warnings.summary() is None
