@@ -22,6 +22,7 @@ from segstream.frames import Result
 from segstream.sinks.audio import AudioClock, AudioWriter
 from segstream.sinks.base import OutputFile, Sink, output_error
 from segstream.sinks.encoders import CONTAINERS, Encoder, choose_encoder, configure
+from segstream.sinks.parts import part_name, parts_there, remove_oldest
 from segstream.sinks.tail import trim_tail
 from segstream.sinks.timeline import Timeline, file_time_base
 from segstream.sources.audio import AudioTap
@@ -50,8 +51,10 @@ class VideoOptions:
         audio: "copy" (transcoded where the container does not take it), "transcode" or "none".
         overwrite: an existing file may be replaced, once the new one is complete.
         on_resize: when the source changes its size: "letterbox" into the first one, or "split" into a new file.
-        segment_seconds: start a new file after this many seconds (`name-000.mp4`, `name-001.mp4`, ...).
-        keep_bytes: remove the oldest segments when all together are larger than this.
+        segment_seconds: start a new file after this many seconds (`name-000.mp4`, `name-001.mp4`, ...). Where such
+            files are there already and may not be overwritten, the numbers go on after the highest.
+        keep_bytes: remove the oldest segments when all together are larger than this, those of earlier recordings under
+            this name included.
     """
 
     codec: str = "auto"
@@ -97,7 +100,8 @@ class VideoSink(Sink):
         self.outputs: list[Path] = []
         self._source = source
         self._suffix = self.path.suffix.lower()
-        self._segment = 0
+        self._segment = 0  # files finished
+        self._number = 0  # of the file, in its name
         self._file: _VideoFile | None = None
         self._encoder: Encoder | None = None
         self._tried = (0, 0)
@@ -111,6 +115,8 @@ class VideoSink(Sink):
         # The encoder and the target are tried now, so that a mistake shows before any work is done.
         width, height = (source.info.width, source.info.height) if source else (64, 64)
         self._choose(width, height)
+        if self.options.segment_seconds is not None:
+            self._go_on_from(0)
         self._target: OutputFile | None = OutputFile(self._name(), self.options.overwrite)
 
     def _choose(self, width: int, height: int) -> Encoder:
@@ -126,7 +132,15 @@ class VideoSink(Sink):
     def _name(self) -> Path:
         if self.options.segment_seconds is None and self._segment == 0:
             return self.path
-        return self.path.with_name(f"{self.path.stem}-{self._segment:03d}{self.path.suffix}")
+        return part_name(self.path, self._number)
+
+    def _go_on_from(self, number: int) -> None:
+        """Number the next part so, or after the highest that is there and must stay: another recording's, perhaps."""
+        there = {} if self.options.overwrite else parts_there(self.path)
+        highest = max(there, default=-1)
+        self._number = max(number, highest + 1)
+        if self._number > number:
+            self.notes.append(f"{there[highest].name} is there already, so {self._name().name} is the next")
 
     def write(self, result: Result, picture: NDArray[np.uint8] | None) -> None:
         if picture is None:
@@ -153,8 +167,10 @@ class VideoSink(Sink):
         return limit is not None and file.seconds(ticks) >= limit
 
     def _open_file(self, timeline: Timeline, ticks: int, picture: NDArray[np.uint8]) -> _VideoFile:
-        target = self._target or OutputFile(self._name(), self.options.overwrite)
-        self._target = target
+        if self._target is None:
+            self._go_on_from(self._number + 1)
+            self._target = OutputFile(self._name(), self.options.overwrite)
+        target = self._target
         height, width = picture.shape[:2]
         encoder = self._choose(width, height)
         source_start = self._source.info.start_seconds if self._source else 0.0
@@ -196,19 +212,10 @@ class VideoSink(Sink):
             raise error if isinstance(error, OutputError) else output_error(self._name(), error) from error
         finally:
             self._segment += 1
-        self._remove_oldest()
-
-    def _remove_oldest(self) -> None:
-        if self.options.keep_bytes is None:
-            return
-        sizes = {path: path.stat().st_size for path in self.outputs if path.exists()}
-        total = sum(sizes.values())
-        for path in list(sizes)[:-1]:
-            if total <= self.options.keep_bytes:
-                break
-            path.unlink(missing_ok=True)
-            self.outputs.remove(path)
-            total -= sizes[path]
+        if self.options.keep_bytes is not None:
+            removed, notes = remove_oldest(self.path, self.outputs, self.options.keep_bytes)
+            self.outputs = [path for path in self.outputs if path not in removed]
+            self.notes.extend(note for note in notes if note not in self.notes)
 
     def close(self) -> None:
         self._finish_file()
