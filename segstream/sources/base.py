@@ -47,7 +47,7 @@ class SourceOptions:
         loop: start again at the end (files, images, demo).
         start: seconds to skip at the beginning of a file, or of a live source after its first picture.
         end: seconds at which a file ends, or a live source, counted from its first picture.
-        max_frames: frames after which any source ends.
+        max_frames: frames after which any source ends, counted from its start: after a seek it ends at the same one.
         image_rate: frames per second that images without timestamps are given.
     """
 
@@ -209,10 +209,6 @@ class Source(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _limit_reached(self) -> bool:
-        limit = self.options.max_frames
-        return limit is not None and self._delivered >= limit
 
 
 def check_size(width: int, height: int, name: str) -> None:

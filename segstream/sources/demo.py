@@ -13,6 +13,7 @@ from segstream.errors import UsageError
 from segstream.frames import Frame
 from segstream.scenes import FPS, SMALLEST
 from segstream.sources.base import Source, SourceInfo, SourceOptions, check_size
+from segstream.sources.limit import FrameLimit
 
 _RATE = FPS
 _FRAMES = 10 * FPS
@@ -40,6 +41,7 @@ class DemoSource(Source):
         if min(width, height) < SMALLEST:
             raise UsageError(f"{spec} is too small to be drawn; both sides must be at least {SMALLEST} pixels")
         self._closed = False
+        self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         self._position = round(options.start * _RATE)
         self._end: int | None = None
         if not options.loop:
@@ -63,17 +65,19 @@ class DemoSource(Source):
         from segstream.scenes import render
 
         past_end = self._end is not None and self._position >= self._end
-        if self._closed or self._limit_reached() or past_end:
+        if self._closed or self._limit.reached or past_end:
             self.state = "closed" if self._closed else "ended"
             raise StopIteration
         position, self._position = self._position, self._position + 1
         image, self.last_labels = render(position, self.info.width, self.info.height)
+        self._limit.count(position / _RATE)
         index, self._delivered = self._delivered, self._delivered + 1
         return Frame(image, index, position, Fraction(1, _RATE), position / _RATE, time.monotonic(), 0, self.info.name)
 
     def seek(self, seconds: float, before: bool = False) -> None:
         position = int(np.ceil(seconds * _RATE - 1e-6)) - (1 if before else 0)
         self._position = max(0, position if self._end is None else min(position, self._end - 1))
+        self._limit.seek(self._position / _RATE, _RATE)
         self.state = "connected"
 
     def close(self) -> None:

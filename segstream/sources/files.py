@@ -23,6 +23,7 @@ from segstream.sources.base import Source, SourceInfo, SourceOptions, SourceWarn
 from segstream.sources.convert import to_rgb, upright_shape
 from segstream.sources.decode import decode, decoder_log, limit_allocation, shut
 from segstream.sources.hardware import choose_hwaccel
+from segstream.sources.limit import FrameLimit
 
 _TIMESTAMPS_ARE_ARBITRARY = 0x0200  # AVFMT_TS_DISCONT: a transport stream starts anywhere, so it is counted from there
 _MAX_DECODER_THREADS = 4
@@ -100,9 +101,9 @@ class FileSource(Source):
         self._container: InputContainer | None = None
         self._tap: AudioTap | None = None
         self._tap_wanted = False
-        self._audio_shift = 0.0
         self._last_seconds: float | None = None
         self._pending: deque[VideoFrame] = deque()
+        self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         decoder_log.acquire()
         try:
             hwaccel = choose_hwaccel(options.hwaccel, self._trial, self.warnings)
@@ -118,7 +119,7 @@ class FileSource(Source):
             self._pending.append(first)
             self.info = self._describe(first, kind, hwaccel is not None)
             if options.start > 0:
-                self.seek(options.start)
+                self._position(options.start, before=False)
                 self._refuse_late_start()
         except BaseException:
             self.close()
@@ -192,7 +193,7 @@ class FileSource(Source):
 
     def _keep_audio(self, packet: Packet) -> None:
         if self._tap is not None:
-            self._tap.put(packet, self._audio_shift - self._start)
+            self._tap.put(packet, -self._start)
 
     def tap_audio(self) -> AudioTap | None:
         self._tap_wanted = True
@@ -209,7 +210,7 @@ class FileSource(Source):
             if self._tap is not None and not self._tap_wanted:
                 self._tap = None  # nobody listens
             complete = False
-            while not self._closed and not self._limit_reached():
+            while not self._closed and not self._limit.reached:
                 raw = self._pending.popleft() if self._pending else next(self._raw, None)
                 if raw is None:
                     if not self.options.loop or self._last_seconds is None:
@@ -243,14 +244,15 @@ class FileSource(Source):
             self.warnings.add(str(error), errors=1)
             return None
         self._last_seconds = seconds
+        self._limit.count(seconds)
         index, self._delivered = self._delivered, self._delivered + 1
         time_base = raw.time_base or self._time_base
         return Frame(image, index, raw.pts, time_base, seconds, captured_at, 0, self._name)
 
     def _start_again(self) -> None:
-        last = self._last_seconds or 0.0
         step = float(1 / self.info.rate) if self.info.rate else 0.04
-        self._audio_shift += last + step - self.options.start
+        if self._tap is not None:
+            self._tap.cut((self._last_seconds or 0.0) + step)
         self._last_seconds = None
         self._position(self.options.start, before=False, keep_audio=True)
 
@@ -258,7 +260,15 @@ class FileSource(Source):
         with self._lock:
             if not self._closed:
                 self._position(max(0.0, seconds), before)
+                self._stay_within_limit()
                 self.state = "connected"
+
+    def _stay_within_limit(self) -> None:
+        if self._pending:
+            rate = float(self.info.rate) if self.info.rate else None
+            last = self._limit.seek(self._seconds(self._pending[0]), rate)
+            if last is not None:
+                self._position(last, before=False)
 
     def _position(self, seconds: float, before: bool, keep_audio: bool = False) -> None:
         """Decode up to the wanted frame from a key frame before it, from further back where the index is wrong."""
@@ -266,8 +276,10 @@ class FileSource(Source):
         self._pending.clear()
         for back in (0.0, 2.0, 10.0, None):
             start = 0.0 if back is None else max(0.0, seconds - back)
-            if self._tap is not None and not keep_audio:
-                self._tap.clear()
+            if self._tap is not None:
+                self._tap.hold()  # an attempt that fails must leave none
+                if not keep_audio:
+                    self._tap.clear()
             try:
                 self._opened().seek(int((start + self._start) / self._time_base), stream=self._stream, backward=True)
             except av.error.FFmpegError as error:
@@ -289,6 +301,8 @@ class FileSource(Source):
             if early_enough or start == 0.0:
                 wanted = (held, raw) if before or raw is None else (raw,)
                 self._pending.extend(frame for frame in wanted if frame is not None)
+                if self._tap is not None:
+                    self._tap.release(seconds if keep_audio else float("-inf"))
                 return
 
     def _end(self, complete: bool) -> None:

@@ -15,6 +15,7 @@ from segstream.errors import SourceError
 from segstream.frames import Frame
 from segstream.sources.base import MAX_PIXELS, Source, SourceInfo, SourceOptions, check_size
 from segstream.sources.convert import to_rgb
+from segstream.sources.limit import FrameLimit
 
 _MAX_FILE_BYTES = 1 << 30
 
@@ -64,6 +65,7 @@ class ImagesSource(Source):
         self._paths = paths
         self._rate = Fraction(options.image_rate).limit_denominator(1001)
         self._closed = False
+        self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         self._pending: tuple[int, NDArray[np.uint8]] | None = None
         self._position = 0
         self._pending = self._read_next()
@@ -82,7 +84,7 @@ class ImagesSource(Source):
             seekable=True,
         )
         if options.start > 0:
-            self.seek(options.start)
+            self._go_to(options.start)
 
     def _read_next(self) -> tuple[int, NDArray[np.uint8]] | None:
         while self._position < len(self._paths):
@@ -94,7 +96,8 @@ class ImagesSource(Source):
         return None
 
     def __next__(self) -> Frame:
-        if self._closed or self._limit_reached():
+        if self._closed or self._limit.reached:
+            self.state = "closed" if self._closed else "ended"
             raise StopIteration
         found, self._pending = self._pending or self._read_next(), None
         if found is None and self.options.loop:
@@ -106,15 +109,22 @@ class ImagesSource(Source):
         position, image = found
         index, self._delivered = self._delivered, self._delivered + 1
         seconds = float(position / self._rate)
+        self._limit.count(seconds)
         file = str(self._paths[position])
         return Frame(image, index, position, 1 / self._rate, seconds, time.monotonic(), 0, self.info.name, file)
 
     def seek(self, seconds: float, before: bool = False) -> None:
+        self._go_to(seconds, before)
+        last = self._limit.seek(float(self._position / self._rate), float(self._rate))
+        if last is not None:
+            self._go_to(last)
+        self.state = "connected"
+
+    def _go_to(self, seconds: float, before: bool = False) -> None:
         exact = seconds * float(self._rate)
         position = int(np.ceil(exact - 1e-6)) - (1 if before else 0)
         self._pending = None
         self._position = min(max(0, position), len(self._paths) - 1)
-        self.state = "connected"
 
     def close(self) -> None:
         self._closed = True

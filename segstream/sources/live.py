@@ -260,7 +260,7 @@ class LiveSource(Source):
     def _take(self, block: bool) -> Frame | None:
         if self._tap_wanted is None:
             self._tap_wanted, self._tap = False, None  # nobody listens
-        if self._limit_reached():
+        if self.options.max_frames is not None and self._delivered >= self.options.max_frames:
             self.close()
         while True:
             if block:

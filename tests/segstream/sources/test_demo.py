@@ -34,6 +34,18 @@ def test_start_end_max_frames_and_loop() -> None:
     assert len(times(max_frames=4, loop=True)) == 4
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_frames_that_were_asked_for_can_be_played_again(loop: bool) -> None:
+    with open_source("demo:64x64", SourceOptions(max_frames=4, loop=loop)) as source:
+        assert len(list(source)) == 4
+        source.seek(0.0)
+        assert len(list(source)) == 4
+        source.seek(2 / scenes.FPS)
+        assert len(list(source)) == (4 if loop else 2)
+        source.seek(5.0)
+        assert len(list(source)) == (4 if loop else 1)
+
+
 @pytest.mark.parametrize("spec", ["demo:8x8", "demo:99999x99999", "demo:12", "demo:axb"])
 def test_sizes_that_cannot_be_drawn(spec: str) -> None:
     with pytest.raises((UsageError, SourceError)) as caught:

@@ -161,6 +161,34 @@ def test_start_end_max_frames_and_loop(tmp_path: Path) -> None:
     assert indices(start=1.92, loop=True, max_frames=5) == [48, 49, 48, 49, 48]
 
 
+def test_frames_that_were_asked_for_can_be_played_again(tmp_path: Path) -> None:
+    """`max_frames` counts from the start, so that a seek neither ends the source nor leads past the last of them."""
+    path = write_video(tmp_path / "a.mp4", 50)
+
+    def play(seconds: float | None = None, before: bool = False) -> list[int]:
+        if seconds is not None:
+            source.seek(seconds, before)
+        return [round(frame.pts_seconds * 25) for frame in source]
+
+    for start in (0, 5):
+        with open_source(path, SourceOptions(max_frames=10, start=start / 25)) as source:
+            last = start + 9
+            assert play() == list(range(start, last + 1))
+            assert play(start / 25) == list(range(start, last + 1))
+            assert play((start + 4) / 25) == list(range(start + 4, last + 1))
+            assert play((start + 4) / 25, before=True) == list(range(start + 3, last + 1))
+            assert play(last / 25) == play(1.6) == play(99.0) == play(1.6, before=True) == [last]
+    with open_source(path, SourceOptions(max_frames=10)) as source:
+        assert play(1.6) == [9]  # a place that was not met before is estimated from the rate
+        assert play(0.2) == [5, 6, 7, 8, 9]
+        source.seek(0.0)
+        assert [next(source).index for _ in range(3)] == [6, 7, 8]
+        assert play(0.2) == [5, 6, 7, 8, 9]
+    with open_source(path, SourceOptions(max_frames=60, loop=True)) as source:
+        assert play() == [*range(50), *range(10)]
+        assert play(0.0) == [*range(50), *range(10)]  # in a loop the count begins anew
+
+
 def test_hardware_decoding_falls_back_and_says_so(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 3)
     with open_source(path, SourceOptions(hwaccel="cuda")) as source:

@@ -52,6 +52,23 @@ def test_rate_start_end_and_loop(folder: Path) -> None:
     assert greys(folder, loop=True, max_frames=5) == [10, 20, 30, 10, 20]
 
 
+def test_images_that_were_asked_for_can_be_played_again(folder: Path) -> None:
+    (folder / "a0.png").write_bytes(b"no image")  # is left out and not counted
+
+    def play(seconds: float, before: bool = False) -> list[int]:
+        source.seek(seconds, before)
+        return [round(float(frame.image.mean())) for frame in source]
+
+    with open_source(folder, SourceOptions(image_rate=1, max_frames=2)) as source:
+        assert [round(float(frame.image.mean())) for frame in source] == [10, 20]
+        assert source.state == "ended"
+        assert play(0) == [10, 20] and play(1) == play(2) == [20] and play(3) == play(99) == [20]
+        assert play(2, before=True) == [20] and play(1, before=True) == [10, 20]
+    with open_source(folder, SourceOptions(image_rate=1, max_frames=4, loop=True)) as source:
+        assert [round(float(frame.image.mean())) for frame in source] == [10, 20, 30, 10]
+        assert play(2) == [20, 30, 10, 20]
+
+
 def test_patterns_relative_to_the_folder_one_is_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert greys("*.bmp") == [30]
