@@ -1,8 +1,8 @@
 """The trade-off of mIoU against GMAC: one table, JSON and plot from the results of trainings.
 
 `python training/tradeoff.py runs/*/results.json --json tradeoff.json --plot tradeoff.png` averages over the seeds of
-each kind of training. Every training measures its network under every policy when it ends
-(`segstream.training.result`).
+each recipe: trainings whose settings differ in more than seed, name and folder are never put together. Every training
+measures its network under every policy when it ends (`segstream.training.result`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from segstream.errors import SegstreamError, SourceError
+from segstream.errors import SegstreamError, SourceError, UsageError
 
 COLOURS = {
     "dense": "black",
@@ -34,12 +36,17 @@ COLOURS = {
 }
 
 
+APART = ("seed", "name", "data_dir")  # settings in which trainings of one recipe may differ
+BLOCKS = ("reinforce", "mixed", "policy")  # modes of networks with blocks, the first that there is is drawn
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One point of a curve, over the seeds.
 
     Attributes:
-        network: how the network was trained ("dense", "mixed", "reinforce").
+        network: how the network was trained ("dense", "mixed", "reinforce", "policy"), with the trainings' name where
+            several recipes share that.
         policy: what chose its blocks.
         share: share of high blocks.
         gmacs: mean GMAC an image.
@@ -72,27 +79,61 @@ def read_results(paths: list[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def points(results: list[dict[str, Any]]) -> list[Point]:
-    """Mean over seeds of all rows that mean the same."""
-    groups: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = {}
+def recipes(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Results by how their networks were trained: all settings but those in APART, and the data's size.
+
+    Returns:
+        The results of each recipe by its mode, followed by a training's name where several recipes have one mode.
+
+    Raises:
+        UsageError: if one training is given twice, or two recipes of a mode have one name.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        mode = result["config"]["mode"]
-        dense = result["dense_gmacs"]
-        for row in result["rows"]:
-            calibrated = bool(row.get("calibrated"))
-            key = (mode, row["policy"], None if calibrated else round(row["share"], 2), calibrated)
-            groups.setdefault(key, []).append((row["share"], row["gmacs"], row["gmacs"] / dense, row["miou"]))
-        for row in result["shrunk"]:
-            name = f"dense {row['size'][0]}x{row['size'][1]}"
-            groups.setdefault((mode, name, 1.0, False), []).append(
-                (1.0, row["gmacs"], row["gmacs"] / dense, row["miou"])
+        settings = {key: value for key, value in result["config"].items() if key not in APART}
+        groups.setdefault(json.dumps([settings, result["dense_gmacs"]], sort_keys=True), []).append(result)
+    for group in groups.values():
+        seeds = [result["config"].get("seed") for result in group]
+        twice = [result["name"] for result in group if seeds.count(result["config"].get("seed")) > 1]
+        if twice:
+            raise UsageError(f"{' and '.join(twice)} are one recipe and one seed: give each training once.")
+    modes = [group[0]["config"]["mode"] for group in groups.values()]
+    named: dict[str, list[dict[str, Any]]] = {}
+    for mode, group in zip(modes, groups.values(), strict=True):
+        seed = group[0]["config"].get("seed")
+        name = mode if modes.count(mode) == 1 else f"{mode} {group[0]['name'].removesuffix(f'-{seed}')}"
+        if name in named:
+            raise UsageError(
+                f"two recipes of the mode {mode} have one name: give them apart, or train with other names."
             )
+        named[name] = group
+    return named
+
+
+def points(results: list[dict[str, Any]]) -> list[Point]:
+    """Mean over the seeds of each recipe of all rows that mean the same."""
     found = []
-    for (mode, policy, _, calibrated), rows in groups.items():
-        share, gmacs, ratio, miou = (statistics.fmean(column) for column in zip(*rows, strict=True))
-        spread = statistics.stdev([row[3] for row in rows]) if len(rows) > 1 else 0.0
-        found.append(Point(mode, policy, share, gmacs, ratio, miou, spread, len(rows), calibrated))
+    for network, group in recipes(results).items():
+        same: dict[tuple[Any, ...], list[tuple[float, float, float, float]]] = {}
+        for result in group:
+            dense = result["dense_gmacs"]
+            seen: Counter[tuple[Any, ...]] = Counter()  # rows of one training are never two seeds
+            for row in [*result["rows"], *map(as_row, result["shrunk"])]:
+                calibrated = bool(row.get("calibrated"))
+                key = (row["policy"], None if calibrated else round(row["share"], 2), calibrated)
+                seen[key] += 1
+                columns = (row["share"], row["gmacs"], row["gmacs"] / dense, row["miou"])
+                same.setdefault((*key, seen[key]), []).append(columns)
+        for (policy, _, calibrated, _), rows in same.items():
+            share, gmacs, ratio, miou = (statistics.fmean(column) for column in zip(*rows, strict=True))
+            spread = statistics.stdev([row[3] for row in rows]) if len(rows) > 1 else 0.0
+            found.append(Point(network, policy, share, gmacs, ratio, miou, spread, len(rows), calibrated))
     return sorted(found, key=lambda p: (p.network, p.policy, p.gmacs))
+
+
+def as_row(shrunk: dict[str, Any]) -> dict[str, Any]:
+    """What a dense network reaches on shrunk images, as a row of its own policy."""
+    return {**shrunk, "policy": f"dense {shrunk['size'][0]}x{shrunk['size'][1]}", "share": 1.0}
 
 
 def show(found: list[Point]) -> None:
@@ -110,26 +151,35 @@ def show(found: list[Point]) -> None:
 
 
 def plot(found: list[Point], path: Path) -> None:
-    """Draw the curves: the dense network at several sizes, and the blocks' network under each policy."""
+    """Draw the curves: dense networks at several sizes, and networks of blocks under each policy.
+
+    Of the modes with blocks the first of BLOCKS that there is.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), constrained_layout=True)
-    dense = sorted((p.gmacs, p.miou, p.spread) for p in found if p.policy.startswith("dense"))
-    blocks = [p for p in found if p.network != "dense" and not p.calibrated]
-    network = "reinforce" if any(p.network == "reinforce" for p in blocks) else "mixed"
-    blocks = [p for p in blocks if p.network == network]
-    curves = {"dense, several input sizes": ("dense", dense)} if dense else {}
-    ends = [(p.gmacs, p.miou, p.spread) for p in blocks if p.policy in ("low", "high")]
-    for policy in ("oracle", "learned", "heuristic", "random"):
-        inner = [(p.gmacs, p.miou, p.spread) for p in blocks if p.policy == policy]
-        if inner:
-            curves[f"blocks, {policy}"] = (policy, sorted([*inner, *ends]))
-    for label, (key, curve) in curves.items():
+    curves: dict[str, tuple[str, str, list[tuple[float, float, float]]]] = {}  # key of the colour, line, points
+    networks = list(dict.fromkeys(p.network for p in found))
+    dense = [network for network in networks if network.split()[0] == "dense"]
+    for network in dense:
+        sizes = sorted((p.gmacs, p.miou, p.spread) for p in found if p.network == network and "dense" in p.policy)
+        name = "dense" if len(dense) == 1 else network
+        curves[f"{name}, several input sizes"] = ("dense", "--", sizes)
+    mode = next((mode for mode in BLOCKS if any(network.split()[0] == mode for network in networks)), None)
+    of_mode = [network for network in networks if network.split()[0] == mode]
+    for line, network in zip(cycle(("-", ":", "-.")), of_mode, strict=False):
+        blocks = [p for p in found if p.network == network and not p.calibrated]
+        ends = [(p.gmacs, p.miou, p.spread) for p in blocks if p.policy in ("low", "high")]
+        name = "blocks" if len(of_mode) == 1 else network
+        for policy in ("oracle", "learned", "heuristic", "random"):
+            inner = [(p.gmacs, p.miou, p.spread) for p in blocks if p.policy == policy]
+            if inner:
+                curves[f"{name}, {policy}"] = (policy, line, sorted([*inner, *ends]))
+    for label, (key, style, curve) in curves.items():
         x, y, spread = (list(column) for column in zip(*curve, strict=True))
-        style = "--" if key == "dense" else "-"
         percent = [100 * value for value in y]
         axes.errorbar(
             x,

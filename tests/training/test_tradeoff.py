@@ -9,21 +9,21 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from segstream.errors import SourceError
+from segstream.errors import SourceError, UsageError
 from segstream.training.tradeoff import main, points, read_results
 
 
-def results(folder: Path, mode: str, seed: int, miou: float) -> Path:
+def results(folder: Path, mode: str, seed: int, miou: float, name: str = "tiny", **settings: object) -> Path:
     policy = "dense" if mode == "dense" else "learned"
     rows = [
         {"policy": policy, "share": 0.2, "gmacs": 4.0, "miou": miou},
         {"policy": "low", "share": 0, "gmacs": 2.5, "miou": 0.5},
     ]
     shrunk = [{"size": [320, 240], "gmacs": 4.0, "miou": miou - 0.05}] if mode == "dense" else []
-    path = folder / f"{mode}-{seed}.json"
-    path.write_text(
-        json.dumps({"name": mode, "dense_gmacs": 10.0, "rows": rows, "shrunk": shrunk, "config": {"mode": mode}})
-    )
+    path = folder / f"{name}-{mode}-{seed}.json"
+    config = {"mode": mode, "seed": seed, "name": f"{name}-{seed}", **settings}
+    made = {"name": config["name"], "dense_gmacs": 10.0, "rows": rows, "shrunk": shrunk, "config": config}
+    path.write_text(json.dumps(made))
     return path
 
 
@@ -45,6 +45,28 @@ def test_means_and_spread_over_seeds(tmp_path: Path) -> None:
     assert found["reinforce", "learned"]["seeds"] == 1
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.size[0] > 400
+
+
+def test_recipes_of_one_mode_are_kept_apart(tmp_path: Path) -> None:
+    files = [results(tmp_path, "reinforce", seed, 0.7 + 0.01 * seed, "long", lr=1e-3) for seed in (0, 1)]
+    files += [results(tmp_path, "reinforce", seed, 0.6, "short", lr=1e-4) for seed in (0, 1)]
+    done = CliRunner().invoke(main, [*map(str, files), "--plot", str(tmp_path / "t.png")])
+    assert done.exit_code == 0, done.output
+    found = {p.network: p for p in points(read_results(files)) if p.policy == "learned"}
+    assert set(found) == {"reinforce long", "reinforce short"}
+    assert found["reinforce long"].miou == pytest.approx(0.705) and found["reinforce short"].spread == 0
+    assert {p.seeds for p in found.values()} == {2}
+
+
+def test_a_training_counts_once(tmp_path: Path) -> None:
+    path = results(tmp_path, "reinforce", 0, 0.7)
+    with pytest.raises(UsageError, match="tiny-0 and tiny-0 are one recipe and one seed"):
+        points(read_results([path, path]))
+    made = json.loads(path.read_text())
+    made["rows"].append({"policy": "learned", "share": 0.2017, "gmacs": 4.02, "miou": 0.71})
+    path.write_text(json.dumps(made))
+    found = [p for p in points(read_results([path])) if p.policy == "learned"]
+    assert [(p.miou, p.seeds) for p in found] == [(0.7, 1), (0.71, 1)]
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
