@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from segstream.errors import SourceError, UsageError
 
@@ -63,7 +63,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, UnidentifiedImageError) as error:
+    except Exception as error:  # Pillow raises many kinds for a damaged file, SyntaxError among them
         raise SourceError(f"the image {path} cannot be read ({error}): replace the file.") from error
 
 
@@ -81,9 +81,9 @@ def read_labels(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
                     "take the index files of the data set."
                 )
             values = np.array(image)
-    except (OSError, UnidentifiedImageError) as error:
-        if isinstance(error, SourceError):
-            raise
+    except SourceError:
+        raise
+    except Exception as error:  # as above
         raise SourceError(f"the label file {path} cannot be read ({error}): replace the file.") from error
     wrong = (values < 0) | (values > 255)
     labels = table[np.where(wrong, 0, values)]

@@ -68,6 +68,20 @@ def test_a_value_of_more_than_8_bits_is_named(tmp_path: Path) -> None:
         open_dataset("camvid", tmp_path, "val")[0]
 
 
+@pytest.mark.parametrize("part", ["val", "valannot"])
+def test_a_damaged_png_is_named(tmp_path: Path, part: str) -> None:
+    """Pillow raises a SyntaxError for it."""
+    for folder in ("train", "val"):
+        write_image(tmp_path / folder / "0001.png")
+        write_labels(tmp_path / f"{folder}annot" / "0001.png", [0, 3, 10, 11])
+    path = tmp_path / part / "0001.png"
+    data = path.read_bytes()
+    at = data.index(b"IDAT") - 4
+    path.write_bytes(data[:at] + bytes(40) + data[at + 40 :])
+    with pytest.raises(SourceError, match=rf"{part}/0001\.png cannot be read .*: replace the file"):
+        open_dataset("camvid", tmp_path, "val")[0]
+
+
 def mapillary(folder: Path, config: str, labels: str, count: int) -> None:
     entries = [
         {"name": f"a--{i}", "readable": f"class {i}", "evaluate": i != 1, "color": [i, 0, 0]} for i in range(count)
