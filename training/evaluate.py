@@ -1,7 +1,8 @@
 """Evaluate a model: `python training/evaluate.py MODEL --dataset camvid --data DIR --policy learned`.
 
 Like `segstream eval`, and with the policy "oracle", which looks at the labels and weighs classes by their shares of the
-data set's training images.
+data set's training images. The oracle measures at the model's input size, to which labels are scaled too where the
+images have another.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def evaluate_oracle(
         gmacs=costs.gmacs(rows, columns, int(high.sum()), "oracle", images) / images,
         dense_gmacs=costs.dense_gmacs(rows, columns),
         high_share=float(high.float().mean()),
+        budget=share,
     )
 
 
@@ -109,9 +111,10 @@ def main(
         if budget is None:
             raise UsageError("the oracle needs --budget, the share of blocks that it may run high.")
         place = device_of(device)
-        samples = whole_split(Store(data, place), place)
+        size = loaded.spec.size
+        samples = whole_split(Store(data, place, size), place)
         # As in a training, whose classes are as frequent as in its training images.
-        trained_on = whole_split(Store(open_dataset(dataset, data_dir, "train"), place), place)
+        trained_on = whole_split(Store(open_dataset(dataset, data_dir, "train"), place, size), place)
         shares = losses.class_shares(trained_on.labels, len(loaded.spec.classes))
         known = {"class_weights": DEFAULTS.class_weights, "prior": DEFAULTS.prior, **loaded.spec.training}
         weights = losses.class_weights(shares, known["class_weights"] if class_weights is None else class_weights)

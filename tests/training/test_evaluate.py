@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from torch import Tensor
 
 from segstream.training import losses, validate
@@ -74,3 +75,28 @@ def test_the_oracle_ranks_as_it_did_when_the_training_ended(
     assert weights.std() > 0 and prior.std() > 0
     assert torch.equal(again[0], weights) and torch.equal(again[1], prior)
     torch.testing.assert_close(again[2], scores, atol=2e-2, rtol=2e-2)  # the file holds float16
+
+
+def test_the_oracle_measures_at_the_models_size(camvid: Path, tmp_path: Path) -> None:
+    """As the other policies do, whose figures stand beside its own; and images of many sizes are no hindrance."""
+    for part in ("train", "val"):
+        for folder in (part, f"{part}annot"):
+            (tmp_path / folder).mkdir()
+            for i, factor in enumerate((1, 2)):
+                with Image.open(camvid / folder / "0.png") as image:
+                    image.resize((120 * factor, 60 * factor), Image.Resampling.NEAREST).save(
+                        tmp_path / folder / f"{i}.png"
+                    )
+    settings = TrainConfig(mode="mixed", data_dir=str(camvid), encoder="efficientnet-lite1", crop=(128, 64))
+    cpu = torch.device("cpu")
+    data = load_data(settings, cpu)
+    finish(make_run(settings, data, cpu, tmp_path, World()).job, settings, data, tmp_path)
+    command = [str(tmp_path / "swiftnet.safetensors"), "--data", str(tmp_path), "--device", "cpu"]
+    costs = []
+    for options in (("--policy", "oracle", "--budget", "0.5"), ("--policy", "high")):
+        done = CliRunner().invoke(main, [*command, *options, "--json", str(tmp_path / "found.json")])
+        assert done.exit_code == 0, done.output
+        found = json.loads((tmp_path / "found.json").read_text())
+        costs.append(found["dense_gmacs"])
+        assert found["budget"] == (0.5 if "oracle" in options else 1.0)
+    assert costs[0] == pytest.approx(costs[1])
