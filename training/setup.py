@@ -52,10 +52,16 @@ def load_data(config: TrainConfig, device: torch.device) -> Data:
         SourceError, UsageError: if it cannot be read or the settings do not fit it.
     """
     opened = open_dataset(config.dataset, config.data_dir, "train")
+    judged = open_dataset(config.dataset, config.data_dir, "val")
+    if judged.classes != opened.classes:
+        raise UsageError(
+            f"the training images are {opened.name} of {len(opened.classes)} classes and those of val {judged.name} of "
+            f"{len(judged.classes)}: give both in one version, or name the version as the data set."
+        )
     if config.scenes and opened.classes != CAMVID_CLASSES:
         raise UsageError(f"drawn scenes have CamVid's classes, not those of {opened.name}: set 'scenes' to 0.")
     main = Store(opened, device, config.resize)
-    val = whole_split(Store(open_dataset(config.dataset, config.data_dir, "val"), device, config.resize), device)
+    val = whole_split(Store(judged, device, config.resize), device)
     extra = demo = None
     if config.scenes:
         size = (main.size[1], main.size[0])
@@ -81,7 +87,7 @@ def whole_split(store: Store, device: torch.device) -> Split:
         return Split(store.images, store.labels)
     count = min(len(store), SPLIT_LIMIT)
     if count < len(store):
-        warnings.warn(f"training evaluates {count} of {len(store)} images; `evaluate.py` takes all", stacklevel=2)
+        warnings.warn(f"{count} of the {len(store)} images are evaluated; `segstream eval` takes all", stacklevel=2)
     return Split(*store.take([i * len(store) // count for i in range(count)]))
 
 
