@@ -1,11 +1,12 @@
-"""Checkpoints of a running training: written whole or not at all, and read back to go on exactly."""
+"""Files of a training, written whole or not at all; checkpoints, read back to go on exactly."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -18,21 +19,29 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
+    replace_file(path, "the checkpoint", lambda file: torch.save(state, file))
+
+
+def replace_file(path: Path, what: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file and put it in the place of `path` once it is complete.
+
+    Raises:
+        OutputError: if it cannot be written; it names `what` it is.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # made for the owner alone
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"cannot write the checkpoint {path} ({error}): free space or choose another --out."
-        ) from error
+        raise OutputError(f"cannot write {what} {path} ({error}): free space or choose another --out.") from error
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -70,8 +70,9 @@ class TrainConfig:
             (the paper's: the block's loss) or "borders" (how much border between classes the block holds, by its
             labels; see `segstream.training.reinforce`).
         policy_loss: "reinforce", or for the reward "borders", which is known of every block, "regression".
-        judged: share of each batch that the averaged network judges for the reward "gain"; the policy learns from these
-            images. A quarter costs a fifteenth of a step where all cost a quarter.
+        judged: share of each batch that the averaged network judges for the reward "gain", as every second image or
+            every third and so on (the nearest of 1, 1/2, 1/3, ...); the policy learns from these images. A quarter
+            costs a fifteenth of a step where all cost a quarter.
         distill: weight of the cross-entropy to the output at high resolution of the averaged network or the teachers;
             0 is off. Without teachers it needs every image judged.
         teachers: model files to distil from in the averaged network's place, each for its share of every batch; at most
@@ -124,6 +125,9 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # The name is that of a folder and of files in it.
+        one_folder = Path(self.name).name == self.name and self.name not in ("", "..")
+        check(one_folder, "name", self.name, "a name for a folder and files in it, without slashes")
         check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         check(self.reward in REWARDS, "reward", self.reward, f"one of {', '.join(REWARDS)}")
         losses = ", ".join(POLICY_LOSSES)
@@ -142,6 +146,7 @@ class TrainConfig:
             check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
         for key in ("weight_decay", "distill", "lovasz"):
             check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        check(self.seed >= 0, "seed", self.seed, "0 or more")
         for key in ("jitter", "ema"):
             check(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a number from 0 to 1")
         check(self.warmup >= 1, "warmup", self.warmup, "at least 1 step")
@@ -209,8 +214,8 @@ def from_dict(values: dict[str, Any], where: str) -> TrainConfig:
     return TrainConfig(**kept)
 
 
-def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
-    """Read a YAML file of settings; `overrides` that are not None win.
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """Read a YAML file of settings, over which `overrides` win.
 
     Raises:
         UsageError: if the file cannot be read or a setting is wrong.
@@ -221,5 +226,4 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
         raise UsageError(f"the configuration {path} cannot be read ({error}): give a YAML file of settings.") from error
     if not isinstance(values, dict):
         raise UsageError(f"the configuration {path} is not a list of settings: expected lines like 'epochs: 400'.")
-    values.update({key: value for key, value in overrides.items() if value is not None})
-    return from_dict(values, str(path))
+    return from_dict({**values, **(overrides or {})}, str(path))

@@ -28,13 +28,13 @@ class World:
     size: int = 1
     device: torch.device | None = None
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """The largest of each value over all processes, which must all ask for as many."""
         if self.size == 1:
-            return flag
-        found = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(found)
-        return bool(found > 0)
+            return list(values)
+        found = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.tolist()
 
 
 def join(device_name: str) -> World:
@@ -50,13 +50,14 @@ def join(device_name: str) -> World:
     return World(dist.get_rank(), size, device)
 
 
-def leave(world: World, jobs: Sequence[Job]) -> None:
-    """Part from the other processes; the jobs stay, unspread."""
-    if world.size > 1:
+def leave(world: World, jobs: Sequence[Job], wait: bool = True) -> None:
+    """Part from the other processes, once they are as far unless `wait` is false; the jobs stay, unspread."""
+    if world.size > 1 and dist.is_initialized():
         # A spread module that outlives the group ends it from Python's own thread, which its threads then wait for.
         for job in jobs:
             job.module = job.objective
-        dist.barrier()
+        if wait:
+            dist.barrier()
         dist.destroy_process_group()
 
 

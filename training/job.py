@@ -40,6 +40,7 @@ class Job:
         image_size: height and width of the images that will come.
         device: where to train.
         world: number of processes that share each batch.
+        rank: this process's number: each augments and samples its images by numbers of its own.
         network, policy_net: where to start from, in training mode; None starts from scratch. The policy network takes
             of the one given what fits. In mode "policy" the network does not learn.
         spec: of the model that the network is from, in mode "policy".
@@ -64,8 +65,9 @@ class Job:
         spec: ModelSpec | None = None,
         graphs: bool = True,
         teachers: Sequence[SwiftNet] = (),
+        rank: int = 0,
     ) -> None:
-        self.config, self.device, self.world = config, device, world
+        self.config, self.device, self.world, self.rank = config, device, world, rank
         self.seed = config.seed
         self.spec = spec
         with torch.random.fork_rng(devices=[]):
@@ -161,7 +163,7 @@ class Job:
     def _prepare(self, images: Tensor, labels: Tensor, done: float) -> None:
         self.images.copy_(images)
         self.labels.copy_(labels)
-        self.generator.manual_seed(mixed_seed(self.seed, self.step))
+        self.generator.manual_seed(mixed_seed(self.seed, self.step, *([self.rank] if self.rank else [])))
         factor = min(1.0, (self.step + 1) / self.config.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.optimizer.param_groups:
             rate = group["peak"] * max(factor, 1e-3)
@@ -299,7 +301,11 @@ class Job:
         self.step = state["step"]
         self.objective.load_state_dict(state["objective"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # How the optimiser works is up to this device, whichever the checkpoint was made on.
+        optimizer = state["optimizer"]
+        for was, now in zip(optimizer["param_groups"], self.optimizer.param_groups, strict=True):
+            was.update({key: now[key] for key in ("lr", "fused", "capturable")})
+        self.optimizer.load_state_dict(optimizer)
         self.sums.copy_(state["sums"])
 
 

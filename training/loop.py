@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from segstream.errors import SegstreamError, UsageError
-from segstream.training.checkpoint import load_checkpoint, save_checkpoint
+from segstream.evaluate import pick_device
+from segstream.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Order
+from segstream.training.distributed import World
 from segstream.training.job import Job, TrainingStopped
 from segstream.training.result import finish, quick_results
 from segstream.training.setup import Data
@@ -34,6 +36,8 @@ class Run:
     Attributes:
         best: averaged weights of the best evaluation so far, and its score.
         history: one entry an evaluation.
+        reached: share of the training that is done, 0..1.
+        resumed: the step at which a run goes on that a clock had brought further than its steps, and its `reached`.
         error: why the run ended early, or empty.
     """
 
@@ -49,6 +53,8 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     evaluated: int = 0
     seconds: float = 0.0
+    reached: float = 0.0
+    resumed: tuple[int, float] = (0, 0.0)
     error: str = ""
     finished: bool = False
 
@@ -56,8 +62,18 @@ class Run:
     def checkpoint(self) -> Path:
         return self.out / "checkpoint.pt"
 
+    def done(self, time_share: float) -> float:
+        """Share of the training that is done, 0..1: of the steps, or of the time where that is more.
+
+        Args:
+            time_share: share of the time that has passed since the training began or went on.
+        """
+        begun, reached = self.resumed
+        steps = (self.job.step - begun) / max(1, self.total_steps - begun)
+        return reached + (1 - reached) * max(steps, time_share)
+
     def state(self) -> dict[str, Any]:
-        keys = ("best_score", "best", "history", "evaluated", "seconds")
+        keys = ("best_score", "best", "history", "seconds", "reached", "total_steps")
         return {"config": self.config.to_dict(), "job": self.job.state(), **{key: getattr(self, key) for key in keys}}
 
     def resume(self) -> None:
@@ -76,8 +92,14 @@ class Run:
                 "or start anew in another --out."
             )
         self.job.load_state(state["job"])
-        for key in ("best_score", "best", "history", "evaluated", "seconds"):
+        for key in ("best_score", "best", "history", "seconds"):
             setattr(self, key, state[key])
+        # Where a clock had brought the learning rate further down than the steps say, it goes on from there.
+        reached = state.get("reached", 0.0)
+        if reached > self.job.step / state.get("total_steps", self.total_steps) + 1e-9:
+            self.resumed = (self.job.step, reached)
+        self.reached = self.done(0.0)
+        self.evaluated = due(self)
 
 
 class Clock:
@@ -87,14 +109,21 @@ class Clock:
         self.started = time.monotonic()
         self.deadline = deadline
 
+    def passed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
     def share(self) -> float:
-        if self.deadline is None:
-            return 0.0
-        return (time.monotonic() - self.started) / max(1e-3, self.deadline - self.started)
+        return 0.0 if self.deadline is None else self.passed() / max(1e-3, self.deadline - self.started)
 
 
 def train(
-    runs: list[Run], data: Data, deadline: float | None, say: Callable[[str], None], stop: Callable[[], bool]
+    runs: list[Run],
+    data: Data,
+    deadline: float | None,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+    world: World | None = None,
 ) -> bool:
     """Train every run to its end, a step of each in turn.
 
@@ -107,40 +136,49 @@ def train(
         deadline: `time.monotonic()` by which training must end; None trains all epochs.
         say: prints a line.
         stop: true once the user wants to stop.
+        world: the processes that share each batch; None is this one alone.
 
     Returns:
         Whether all runs were trained to their end; False if they were stopped, with checkpoints written.
     """
-    clock = Clock(deadline)
-    reported = saved = time.monotonic()
+    clock, world = Clock(deadline), world or World()
+    reported = saved = 0.0
     since = {id(run): run.job.step for run in runs}
+    share = world.largest([clock.share()])[0]
     while any(not run.finished for run in runs):
         for run in runs:
             if not run.finished:
-                guarded(run, partial(advance, run, data, clock.share(), say), say)
-        now = time.monotonic()
+                guarded(run, partial(advance, run, data, share, say), say, world)
+        # All processes go by the same clock: one that took another step than the others would wait for them for ever.
+        failed = [float(bool(run.error)) for run in runs]
+        now, share, stopping, *failed = world.largest([clock.passed(), clock.share(), float(stop()), *failed])
+        for run, elsewhere in zip(runs, failed, strict=True):
+            if elsewhere and not run.error:
+                run.error = f"the training {run.config.name} stopped in another process, which says why."
+                run.finished = True
         if now - reported > REPORT_SECONDS:
             for run in runs:
                 if not run.finished:
                     speed = (run.job.step - since[id(run)]) * run.config.batch / (now - reported)
                     since[id(run)] = run.job.step
-                    guarded(run, partial(progress, run, speed, say), say)
+                    guarded(run, partial(progress, run, speed, say), say, world)
             reported = now
-        if stop():
+        if stopping or now - saved > CHECKPOINT_SECONDS:
             for run in runs:
-                if not run.error:
-                    save(run)
-            return False
-        if now - saved > CHECKPOINT_SECONDS:
-            for run in runs:
-                if not run.finished:
-                    guarded(run, partial(save, run), say)
+                if not run.error and (stopping or not run.finished):
+                    guarded(run, partial(save, run), say, world)
             saved = now
+        if stopping:
+            return False
     return True
 
 
-def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None]) -> None:
-    """Do something for a run; where that fails the run ends, and the others go on."""
+def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None], world: World) -> None:
+    """Do something for a run; where that fails the run ends, and the others go on.
+
+    Raises:
+        RuntimeError: torch's own, where other processes wait for this one: they end when it does.
+    """
     try:
         action()
     except TrainingStopped as stopped:
@@ -152,6 +190,8 @@ def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None]) ->
     except SegstreamError as error:
         run.error = str(error)
     except RuntimeError as error:  # torch's own, such as too little memory
+        if world.size > 1:
+            raise
         run.error = f"the training {run.config.name} failed at step {run.job.step}: {error}"
     if run.error:
         run.finished = True
@@ -162,20 +202,24 @@ def advance(run: Run, data: Data, time_share: float, say: Callable[[str], None])
     """One step of a run, and what is due after it."""
     job = run.job
     begun = time.monotonic()
-    done = max(job.step / run.total_steps, time_share)
-    if done < 1:
+    run.reached = run.done(time_share)
+    if run.reached < 1:
         images, labels = run.samples.take(run.order.indices(job.step))
-        job.run_step(images, labels, done)
+        job.run_step(images, labels, run.reached)
         run.samples.prefetch(run.order.indices(job.step))
-        done = max(job.step / run.total_steps, time_share)
-    due = int(done * run.config.evaluations + 1e-9)
-    if due > run.evaluated or done >= 1:
-        run.evaluated = due
-        evaluate_now(run, data, done, say)
+        run.reached = run.done(time_share)
+    if due(run) > run.evaluated:
+        run.evaluated = due(run)
+        evaluate_now(run, data, run.reached, say)
     run.seconds += time.monotonic() - begun
-    if done >= 1:
+    if run.reached >= 1:
         save(run)
         run.finished = True
+
+
+def due(run: Run) -> int:
+    """How many evaluations a run should have had by now."""
+    return int(run.reached * run.config.evaluations + 1e-9)
 
 
 def evaluate_now(run: Run, data: Data, done: float, say: Callable[[str], None]) -> None:
@@ -209,24 +253,31 @@ def save(run: Run) -> None:
 
 def conclude(runs: list[Run], data: Data, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Measure each run's best weights under every policy, write its model and its results; returns the results."""
-    collected = []
+    collected: list[dict[str, Any]] = []
     for run in runs:
-        if run.error:
-            continue
-        if run.best:
-            run.job.averaged.load_state_dict(run.best)
-        results = finish(run.job, run.config, data, run.out)
-        results |= {"epochs": run.job.step / run.order.steps_per_epoch, "steps": run.job.step}
-        results |= {"seconds": run.seconds, "history": run.history, "config": run.config.to_dict()}
-        (run.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        run.tracker.close()
-        collected.append(results)
-        say(f"{run.config.name}: {json.dumps(results['policies'])}")
+        if not run.error:
+            guarded(run, partial(measure_best, run, data, say, collected), say, World())
     return collected
 
 
+def measure_best(run: Run, data: Data, say: Callable[[str], None], collected: list[dict[str, Any]]) -> None:
+    """Measure a run's best weights, write its model and its results, and add the results to those `collected`."""
+    if run.best:
+        run.job.averaged.load_state_dict(run.best)
+    results = finish(run.job, run.config, data, run.out)
+    results |= {"epochs": run.job.step / run.order.steps_per_epoch, "steps": run.job.step}
+    results |= {"seconds": run.seconds, "history": run.history, "config": run.config.to_dict()}
+    text = json.dumps(results, indent=1) + "\n"
+    replace_file(run.out / "results.json", "the results", lambda file: file.write(text.encode()))
+    run.tracker.close()
+    collected.append(results)
+    say(f"{run.config.name}: {json.dumps(results['policies'])}")
+
+
 def device_of(name: str) -> torch.device:
-    """The device to train on: "auto" is CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """The device to train on: "auto" is CUDA where there is one.
+
+    Raises:
+        UsageError: if there is no such device.
+    """
+    return torch.device(pick_device(name))

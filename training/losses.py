@@ -129,7 +129,7 @@ def distillation_loss(logits: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
 
     Args:
         logits, teacher: [N, K, h, w].
-        known: bool [N, h, w], false in the padding.
+        known: bool [N, h, w], false where there is no label.
     """
     target = teacher.float().softmax(1)
     loss = -(target * logits.float().log_softmax(1)).sum(1)

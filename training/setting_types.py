@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
@@ -27,9 +28,17 @@ def as_setting(value: Any, hint: Any) -> Any:
                 kinds = kinds[:1] * len(value)
             if len(kinds) == len(value):
                 return tuple(as_setting(one, kind) for one, kind in zip(value, kinds, strict=True))
+    elif hint is float and isinstance(value, str):
+        try:
+            value = float(value)  # YAML 1.1 reads 3e-4 as a text
+        except ValueError:
+            raise TypeError(describe(hint)) from None
+        if math.isfinite(value):
+            return value
     elif hint in (int, float):
         # Python counts True as an int.
-        if isinstance(value, int if hint is int else int | float) and not isinstance(value, bool):
+        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        if number and math.isfinite(value):
             return hint(value)
     elif isinstance(value, hint):
         return value

@@ -102,7 +102,7 @@ def cases(config_files: tuple[str, ...], memory: bool, given: dict[str, Any]) ->
         UsageError: if a setting is wrong, or two configurations have one name.
     """
     own = MEMORY_CASES if memory else CASES
-    configs = [load_config(path, **given) for path in config_files] or [
+    configs = [load_config(path, given) for path in config_files] or [
         from_dict({"name": name, **settings, **given}, name) for name, settings in own.items()
     ]
     found = {config.name: replace(config, levels=(config.target,)) if memory else config for config in configs}

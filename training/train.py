@@ -20,7 +20,7 @@ import click
 import torch
 import yaml
 
-from segstream.errors import SegstreamError, UsageError
+from segstream.errors import OutputError, SegstreamError, UsageError
 from segstream.models import Model, SwiftNet, load_model
 from segstream.models.checkpoints import load_encoder, read_checkpoint
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
@@ -74,16 +74,21 @@ def make_run(
             config = replace(config, **known)
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size
-    job = Job(config, data.shares, size, device, world.size, network, policy_net, spec, graphs, teachers)
+    job = Job(config, data.shares, size, device, world.size, network, policy_net, spec, graphs, teachers, world.rank)
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())
     extra = data.extra if config.scenes else 0
+    if config.scenes and not count_for(config.scenes, config.batch):
+        raise UsageError(
+            f"the setting scenes, {config.scenes}, comes to none of the {config.batch} images of a batch: expected one "
+            "or more; raise 'scenes' or 'batch', or set scenes to 0."
+        )
     order = Order(data.main, extra, config.scenes, config.batch, config.seed, world.rank, world.size)
     spread(job, world)
     total = max(1, round(config.epochs * order.steps_per_epoch))
     folder = out / config.name
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
 
 
@@ -161,6 +166,41 @@ def check_files(configs: list[TrainConfig]) -> None:
             read_checkpoint(path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a training.
+
+    Raises:
+        OutputError: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder} ({error}): choose another --out.") from error
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """Files that an earlier training of this name left in its folder: a new one replaces them all, or none."""
+    names = ("checkpoint.pt", "results.json", f"{name}.safetensors", f"{name}.md")
+    files = [folder / file for file in names] + list((folder / "tensorboard").glob("events.*"))
+    return [file for file in files if file.exists()]
+
+
+def deadline_for(begun: float, time_limit: float, runs: int) -> float:
+    """`time.monotonic()` by which training must end, so that the last evaluation of all runs fits into the limit.
+
+    Raises:
+        UsageError: if nothing is left for training.
+    """
+    deadline = begun + time_limit - 5 - 8 * runs - 0.01 * time_limit
+    if deadline <= time.monotonic():
+        needed = (time.monotonic() - begun + 5 + 8 * runs) / 0.99
+        raise UsageError(
+            f"--time-limit {time_limit:g} leaves no time to train: reading the data and measuring in the end need "
+            f"{needed:.0f} s of it; give more."
+        )
+    return deadline
+
+
 def run_training(
     configs: list[TrainConfig],
     device_name: str,
@@ -188,6 +228,9 @@ def run_training(
         if len({getattr(config, key) for config in configs}) > 1:
             raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
     check_files(configs)
+    for config in configs:
+        make_folder(out / config.name)
+    old = [] if resume else [file for config in configs for file in files_of(out / config.name, config.name)]
     # Drawn scenes are cached if any run wants them.
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []
@@ -200,10 +243,12 @@ def run_training(
         if resume:
             for run in runs:
                 run.resume()
-        deadline = None
-        if time_limit is not None:
-            deadline = begun + time_limit - 5 - 8 * len(runs) - 0.01 * time_limit  # the rest is for the last evaluation
-        finished = train(runs, data, deadline, say, lambda: world.any(bool(stopped)))
+        deadline = None if time_limit is None else deadline_for(begun, time_limit, len(runs))
+        if world.rank == 0:
+            for file in old:
+                file.unlink(missing_ok=True)
+        finished = train(runs, data, deadline, say, lambda: bool(stopped), world)
+        leave(world, [run.job for run in runs])  # to measure takes longer than other processes wait
         if finished and world.rank == 0:
             signal.signal(signal.SIGINT, before)
             say("measuring under every policy; Ctrl-C ends it, and --resume does it again")
@@ -215,7 +260,7 @@ def run_training(
             say(f"stopped; go on with --resume --out {out}")
     finally:
         signal.signal(signal.SIGINT, before)
-        leave(world, [run.job for run in runs])
+        leave(world, [run.job for run in runs], wait=False)
     errors = [run.error for run in runs if run.error]
     if errors:
         raise SegstreamError(errors[0])
@@ -249,7 +294,9 @@ def main(
 ) -> None:
     """Train networks and policies as configuration files say."""
     overrides = parse_settings(settings)
-    configs = [load_config(path, **{"data_dir": data_dir, **overrides}) for path in config_files]
+    if data_dir is not None:
+        overrides.setdefault("data_dir", data_dir)
+    configs = [load_config(path, overrides) for path in config_files]
     if seeds is not None:
         if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
             raise UsageError(f"--seeds takes whole numbers, as in 0,1,2, not {seeds!r}.")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,32 @@ def test_processes_share_a_batch_and_its_drawn_scenes() -> None:
         assert [index >= 10 for index in part] == [False, False, False, True]
 
 
+def torchrun(settings: dict[str, object], data: Path, folder: Path, *more: str) -> dict[str, Any]:
+    """Train in two processes, in `folder`; the results."""
+    (folder / "two.yaml").write_text(yaml.safe_dump(settings))
+    arguments = ["--config", "two.yaml", "--data", str(data), "--out", "runs", "--device", "cpu", *more]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(ROOT / "training" / "train.py"), *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "runs" / "two" / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_torchrun_ends_by_the_clock(camvid: Path, tmp_path: Path) -> None:
+    """Both processes at the same step, though each has a clock of its own."""
+    settings = {"name": "two", "mode": "dense", "encoder": "efficientnet-lite1", "crop": [128, 64], "batch": 4}
+    results = torchrun({**settings, "epochs": 99999, "evaluations": 2}, camvid, tmp_path, "--time-limit", "40")
+    assert 10 < results["steps"] < 99999 and len(results["history"]) == 2
+    assert results["seconds"] < 40
+
+
 @pytest.mark.parametrize("mode", ["reinforce", "mixed", "policy"])
 def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> None:
     settings = {
@@ -104,18 +131,6 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     settings["whole"] = 0.5  # of the two images that each process has
     if mode == "policy":
         settings |= {"encoder": "resnet18", "init": "untrained-rn18", "subpixel": False, "context": 1, "distill": 0.0}
-    (tmp_path / "two.yaml").write_text(yaml.safe_dump(settings))
-    arguments = ["--config", "two.yaml", "--data", str(camvid), "--out", "runs", "--device", "cpu"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(ROOT / "training" / "train.py"), *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    results = json.loads((tmp_path / "runs" / "two" / "results.json").read_text())
+    results = torchrun(settings, camvid, tmp_path)
     assert results["steps"] == 2
     assert read_model(tmp_path / "runs" / "two" / "two.safetensors").policy_net is None or mode != "mixed"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from segstream.errors import UsageError
-from segstream.training.checkpoint import load_checkpoint, save_checkpoint
-from segstream.training.loop import train
+from segstream.errors import OutputError, UsageError
+from segstream.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
+from segstream.training.loop import Run, conclude, train
 from tests.training.test_train import config, start
 
 
@@ -39,3 +40,86 @@ def test_what_a_checkpoint_is_too_old_to_know_it_went_without(camvid: Path, tmp_
     other, _ = start(config(camvid, mode="dense", lovasz=0.5), tmp_path)
     with pytest.raises(UsageError, match=r"lovasz \(0.0, now 0.5\)"):
         other.resume()
+
+
+def rate(run: Run) -> float:
+    """The learning rate of the last step."""
+    return float(run.job.optimizer.param_groups[0]["lr"])
+
+
+def test_a_clock_goes_on_where_it_stopped(camvid: Path, tmp_path: Path) -> None:
+    """The learning rate does not rise again to what the steps alone would say."""
+    settings = config(camvid, mode="dense", epochs=9999.0, warmup=1, evaluations=100)
+    run, data = start(settings, tmp_path)
+    end = time.monotonic() + 6
+    assert not train([run], data, end, print, lambda: run.reached > 0.5)
+    low, reached = rate(run), run.reached
+    again, _ = start(settings, tmp_path)
+    again.resume()
+    assert again.reached == reached and again.evaluated == int(100 * reached + 1e-9)
+    begun = again.job.step
+    assert not train([again], data, None, print, lambda: again.job.step == begun + 1)
+    assert rate(again) == pytest.approx(low, rel=0.2) and rate(again) < 0.6 * settings.lr
+    last, _ = start(settings, tmp_path)
+    last.resume()
+    assert train([last], data, time.monotonic() + 2, print, lambda: False)
+    assert last.reached >= 1 and rate(last) < low
+
+
+def test_a_longer_training_is_evaluated_on_its_way(camvid: Path, tmp_path: Path) -> None:
+    run, data = start(config(camvid, mode="dense", evaluations=2), tmp_path)  # four steps
+    assert train([run], data, None, print, lambda: False)
+    longer, _ = start(config(camvid, mode="dense", evaluations=4, epochs=4.0), tmp_path)
+    longer.resume()
+    assert train([longer], data, None, print, lambda: False)
+    assert [entry["step"] for entry in longer.history] == [2, 4, 6, 8]
+    done, _ = start(config(camvid, mode="dense", evaluations=4, epochs=4.0), tmp_path)
+    done.resume()
+    assert train([done], data, None, print, lambda: False)
+    assert done.history == longer.history  # nothing is evaluated twice
+
+
+def test_a_run_that_cannot_be_saved_does_not_keep_others_from_it(camvid: Path, tmp_path: Path) -> None:
+    broken, data = start(config(camvid, mode="dense", name="broken"), tmp_path)
+    good, _ = start(config(camvid, mode="dense", name="good"), tmp_path)
+    broken.job.bad.fill_(0)  # a loss that was no number and was not reported yet
+    assert not train([broken, good], data, None, print, lambda: good.job.step == 1)
+    assert "not a number at step 0" in broken.error and not broken.checkpoint.exists()
+    assert good.checkpoint.exists() and not good.error
+
+
+def test_a_run_that_cannot_be_measured_does_not_keep_others_from_it(camvid: Path, tmp_path: Path) -> None:
+    runs = [start(config(camvid, mode="dense", name=name, epochs=0.5), tmp_path) for name in ("full", "good")]
+    (full, data), (good, _) = runs
+    assert train([full, good], data, None, print, lambda: False)
+    (tmp_path / "full" / "results.json").mkdir()  # nothing can be put in its place
+    found = conclude([full, good], data, print)
+    assert [one["name"] for one in found] == ["good"] and (tmp_path / "good" / "results.json").is_file()
+    assert "results.json" in full.error
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("old")
+
+    def fail(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"cannot write the results .*results\.json .*No space left"):
+        replace_file(path, "the results", fail)
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_the_device_says_how_a_resumed_optimiser_works(camvid: Path, tmp_path: Path) -> None:
+    run, data = start(config(camvid, mode="dense"), tmp_path)
+    assert not train([run], data, None, print, lambda: run.job.step == 1)
+    state = load_checkpoint(run.checkpoint, torch.device("cpu"))
+    for group in state["job"]["optimizer"]["param_groups"]:  # as on a card
+        group.update(capturable=True, fused=True, lr=torch.tensor(0.1))
+    save_checkpoint(run.checkpoint, state)
+    again, _ = start(config(camvid, mode="dense"), tmp_path)
+    again.resume()
+    assert train([again], data, None, print, lambda: False) and not again.error
+    group = again.job.optimizer.param_groups[0]
+    assert (group["capturable"], group["fused"], type(group["lr"])) == (False, False, float)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +17,17 @@ import pytest
 import torch
 
 from segstream.datasets.camvid import CLASSES
-from segstream.errors import ModelError, UsageError
+from segstream.errors import ModelError, OutputError, UsageError
 from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, load_model, read_model, save_model
 from segstream.models.registry import untrained_model
 from segstream.palettes import CAMVID
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
-from segstream.training.config import TrainConfig, from_dict
+from segstream.training.config import TrainConfig, from_dict, load_config
 from segstream.training.distributed import World
 from segstream.training.job import Job, start_policy
 from segstream.training.loop import Run, conclude, train
 from segstream.training.setup import Data, load_data
-from segstream.training.train import main, make_run, run_training
+from segstream.training.train import main, make_run, parse_settings, run_training
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -319,6 +320,69 @@ def test_a_training_that_is_there_is_kept(camvid: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tiny/results.json").read_text() == "precious"
     main([*options, "--overwrite"], standalone_mode=False)
     assert json.loads((tmp_path / "tiny/results.json").read_text())["epochs"] == 1
+    # What a replaced training left is gone before the first step, so that nobody takes it for the new one's.
+    with pytest.raises(UsageError, match="leaves no time to train"):
+        main([*options, "--overwrite", "--time-limit", "13"], standalone_mode=False)
+    assert (tmp_path / "tiny/results.json").exists() and (tmp_path / "tiny/checkpoint.pt").exists()
+    endless = ["--set", "epochs=99999", "--time-limit", "60"]
+    left = threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    left.start()
+    with pytest.raises(SystemExit) as stopped:
+        main([*options, "--overwrite", *endless], standalone_mode=False)
+    assert stopped.value.code == 130
+    assert [file.name for file in (tmp_path / "tiny").iterdir() if file.is_file()] == ["checkpoint.pt"]
+
+
+def test_settings_of_the_command_line_win(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\ninit: runs/other.safetensors\nresize: [64, 32]\nlr: 1.0e-3\n")
+    overrides = parse_settings(("init=null", "resize=null", "lr=3e-4", "scale=[5e-1, 2]"))
+    found = load_config(path, overrides)
+    assert (found.init, found.resize, found.lr, found.scale) == (None, None, 3e-4, (0.5, 2.0))
+    with pytest.raises(UsageError, match="there is no setting 'path'"):
+        load_config(path, {"path": "x"})
+    for wrong in ({"epochs": float("inf")}, {"lr": "nan"}, {"lr": "fast"}):
+        with pytest.raises(UsageError, match=f"the setting {next(iter(wrong))} cannot be .* expected a number"):
+            load_config(path, wrong)
+
+
+@pytest.mark.parametrize("name", ["camvid/rn18", "", "..", "/tmp/x"])
+def test_a_name_is_one_folder(name: str) -> None:
+    with pytest.raises(UsageError, match="the setting name cannot be"):
+        TrainConfig(name=name)
+
+
+def test_a_folder_that_cannot_be_is_said_before_the_data_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = TrainConfig(data_dir=str(tmp_path / "no-data"))
+    with pytest.raises(OutputError, match=r"cannot make the folder .*file.* choose another --out"):
+        run_training([settings], "cpu", tmp_path / "file", False, None, False, False)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_said(device: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"device '{device}'"):
+        run_training([TrainConfig()], device, tmp_path, False, None, False, False)
+
+
+def test_drawn_scenes_must_come_to_one_a_batch(camvid: Path, tmp_path: Path) -> None:
+    data = load_data(config(camvid), CPU)
+    with pytest.raises(UsageError, match=r"scenes, 0\.2, comes to none of the 2 images"):
+        make_run(config(camvid, scenes=0.2), data, CPU, tmp_path, World())
+
+
+def test_processes_augment_and_sample_by_numbers_of_their_own() -> None:
+    settings = config(Path(), batch=4)
+    shares = torch.ones(11, dtype=torch.float64) / 11
+    jobs = [Job(settings, shares, (64, 128), CPU, world=2, rank=rank) for rank in (0, 1)]
+    alone = Job(settings, shares, (64, 128), CPU)
+    images, labels = torch.zeros(2, 3, 64, 128, dtype=torch.uint8), torch.zeros(2, 64, 128, dtype=torch.uint8)
+    drawn = []
+    for job in (*jobs, alone):
+        count = len(job.images)
+        job._prepare(images.repeat(2, 1, 1, 1)[:count], labels.repeat(2, 1, 1)[:count], 0.5)
+        drawn.append(torch.rand(3, generator=job.generator).tolist())
+    assert drawn[0] != drawn[1] and drawn[0] == drawn[2]
 
 
 def test_ctrl_c_saves_a_checkpoint(camvid: Path, tmp_path: Path) -> None:
@@ -415,7 +479,7 @@ def test_wrong_settings_are_named() -> None:
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 
-@pytest.mark.parametrize("prior", [-0.1, 0.6, float("nan")])
+@pytest.mark.parametrize("prior", [-0.1, 0.6])
 def test_a_prior_takes_back_no_more_than_the_weights_took(prior: float) -> None:
     with pytest.raises(UsageError, match=r"prior cannot be .*: expected from 0 to the setting class_weights, 0\.5"):
         from_dict({"prior": prior}, "x.yaml")
