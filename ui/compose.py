@@ -88,7 +88,7 @@ def compose(request: Request) -> Picture:
     _, _, width, height = place.rect(*crop)
     source: NDArray[np.uint8] | None = None
     if view != "mask":
-        scaled = _scaled(request.result.frame.image[y0:y1, x0:x1], width, height, place.scale)
+        scaled = _scaled(request.result.frame.image[y0:y1, x0:x1], width, height, min(place.scales))
         source = np.asarray(cv2.cvtColor(scaled, cv2.COLOR_RGB2BGRA), dtype=np.uint8)
     if view == "source":
         return Picture(request, crop, source, None)

@@ -6,7 +6,7 @@ them, so the picture, the grid and the class under the cursor can never disagree
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,14 @@ _MARGIN = 0.25  # share of the window that the picture may not leave when panned
 
 @dataclass(frozen=True)
 class Placement:
-    """device = offset + scale * frame.
+    """device = offset + scales * frame.
 
     Attributes:
         frame: width and height of the frame.
         canvas: width and height of the widget in device pixels.
-        scale: device pixels per frame pixel.
+        scale: device pixels per frame pixel, downwards.
         x, y: device position of the frame's top left corner.
+        aspect: width of a frame pixel over its height.
     """
 
     frame: tuple[int, int]
@@ -31,14 +32,22 @@ class Placement:
     scale: float
     x: float
     y: float
+    aspect: float = 1.0
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Device pixels per frame pixel, to the right and downwards."""
+        return self.scale * self.aspect, self.scale
 
     def to_frame(self, x: float, y: float) -> tuple[float, float]:
         """Device position to frame position."""
-        return (x - self.x) / self.scale, (y - self.y) / self.scale
+        across, down = self.scales
+        return (x - self.x) / across, (y - self.y) / down
 
     def to_device(self, x: float, y: float) -> tuple[float, float]:
         """Frame position to device position."""
-        return self.x + self.scale * x, self.y + self.scale * y
+        across, down = self.scales
+        return self.x + across * x, self.y + down * y
 
     def visible(self) -> tuple[int, int, int, int]:
         """The part of the frame in the window as x0, y0, x1, y1 in whole frame pixels; empty when x1 <= x0."""
@@ -59,49 +68,55 @@ class Placement:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def fit(frame: tuple[int, int], canvas: tuple[int, int]) -> Placement:
-    """The whole frame, as large as it goes, in the middle."""
-    scale = min(max(1, canvas[0]) / max(1, frame[0]), max(1, canvas[1]) / max(1, frame[1]))
-    x, y = ((canvas[i] - scale * frame[i]) / 2 for i in (0, 1))
-    return Placement(frame, canvas, scale, x, y)
+def fit(frame: tuple[int, int], canvas: tuple[int, int], aspect: float = 1.0) -> Placement:
+    """The whole frame in its true shape, as large as it goes, in the middle."""
+    scale = min(max(1, canvas[0]) / (aspect * max(1, frame[0])), max(1, canvas[1]) / max(1, frame[1]))
+    x, y = (canvas[0] - scale * aspect * frame[0]) / 2, (canvas[1] - scale * frame[1]) / 2
+    return Placement(frame, canvas, scale, x, y, aspect)
 
 
 def zoomed(place: Placement, factor: float, at: tuple[float, float]) -> Placement:
     """Zoom by a factor, with the device position `at` staying on the same spot of the frame."""
-    whole = fit(place.frame, place.canvas)
+    whole = fit(place.frame, place.canvas, place.aspect)
     scale = min(max(place.scale * factor, whole.scale), max(MAX_SCALE, whole.scale))
     if scale <= whole.scale * 1.0001:
         return whole
     fx, fy = place.to_frame(*at)
-    return held(Placement(place.frame, place.canvas, scale, at[0] - scale * fx, at[1] - scale * fy))
+    return held(_put(replace(place, scale=scale), (fx, fy), at))
 
 
 def panned(place: Placement, dx: float, dy: float) -> Placement:
     """Move the frame by device pixels."""
-    return held(Placement(place.frame, place.canvas, place.scale, place.x + dx, place.y + dy))
+    return held(replace(place, x=place.x + dx, y=place.y + dy))
 
 
 def moved(place: Placement, frame: tuple[int, int], canvas: tuple[int, int]) -> Placement:
     """The same view after the frame or the window changed its size: what was in the middle stays there."""
-    old, new = fit(place.frame, place.canvas), fit(frame, canvas)
+    old, new = fit(place.frame, place.canvas, place.aspect), fit(frame, canvas, place.aspect)
     if place.scale <= old.scale * 1.0001:
         return new
     fx, fy = place.to_frame(place.canvas[0] / 2, place.canvas[1] / 2)
     scale = min(max(place.scale / old.scale * new.scale, new.scale), max(MAX_SCALE, new.scale))
-    cx, cy = fx / max(1, place.frame[0]) * frame[0], fy / max(1, place.frame[1]) * frame[1]
-    return held(Placement(frame, canvas, scale, canvas[0] / 2 - scale * cx, canvas[1] / 2 - scale * cy))
+    spot = fx / max(1, place.frame[0]) * frame[0], fy / max(1, place.frame[1]) * frame[1]
+    return held(_put(replace(new, scale=scale), spot, (canvas[0] / 2, canvas[1] / 2)))
+
+
+def _put(place: Placement, spot: tuple[float, float], at: tuple[float, float]) -> Placement:
+    """The placement with a spot of the frame at a device position."""
+    across, down = place.scales
+    return replace(place, x=at[0] - across * spot[0], y=at[1] - down * spot[1])
 
 
 def held(place: Placement) -> Placement:
     """Pull a picture that was pushed out of the window back in; one smaller than the window stays in the middle."""
     position = []
-    for offset, size, canvas in zip((place.x, place.y), place.frame, place.canvas, strict=True):
-        length = place.scale * size
+    for offset, size, canvas, scale in zip((place.x, place.y), place.frame, place.canvas, place.scales, strict=True):
+        length = scale * size
         if length <= canvas:
             position.append((canvas - length) / 2)
         else:
             position.append(min(max(offset, canvas * (1 - _MARGIN) - length), canvas * _MARGIN))
-    return Placement(place.frame, place.canvas, place.scale, position[0], position[1])
+    return replace(place, x=position[0], y=position[1])
 
 
 def grid_lines(blocks: NDArray[np.bool_]) -> NDArray[np.int64]:

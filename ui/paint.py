@@ -59,11 +59,11 @@ def _paint_grid(picture: Picture) -> None:
     step = np.array([block_w, block_h, block_w, block_h])
     limit = np.array([*place.frame, *place.frame])
     origin = np.array([place.x, place.y, place.x, place.y])
-    corner = np.array([left, top, left, top])
+    scales, corner = np.array([*place.scales, *place.scales]), np.array([left, top, left, top])
 
     def on_image(edges: NDArray[np.int64]) -> NDArray[np.int64]:
         """Blocks to pixels of the image. int64 [N, 4]"""
-        return np.rint(origin + place.scale * np.minimum(edges * step, limit)).astype(np.int64) - corner
+        return np.rint(origin + scales * np.minimum(edges * step, limit)).astype(np.int64) - corner
 
     runs = [(x0, row, x1, row + 1) for row, x0, x1 in geometry.low_runs(blocks)]
     low, lines = on_image(np.array(runs, dtype=np.int64).reshape(-1, 4)), on_image(geometry.grid_lines(blocks))
@@ -115,7 +115,7 @@ def _paint_divider(painter: QPainter, place: Placement, divider: float, ratio: f
 
 
 def render(result: Result, palette: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """The picture as the window shows it, at the size of the frame.
+    """The picture as the window shows it, at the size of the frame and in its pixels, square or not.
 
     Returns:
         uint8 [H, W, 3], RGB.

@@ -67,6 +67,7 @@ class PictureView(QWidget):
         self._result: Result | None = None
         self._canvas: Canvas | None = None
         self._place: Placement | None = None
+        self._aspect = 1.0
         self._look = Look()
         self._note = ""
         self._drag: QPointF | None = None
@@ -102,11 +103,19 @@ class PictureView(QWidget):
         height, width = result.labels.shape
         canvas = self._size()
         if self._place is None:
-            self._place = geometry.fit((width, height), canvas)
+            self._place = geometry.fit((width, height), canvas, self._aspect)
         elif self._place.frame != (width, height) or self._place.canvas != canvas:
             self._place = geometry.moved(self._place, (width, height), canvas)
         self._unseen = True
         self._recompose()
+
+    def set_aspect(self, aspect: float) -> None:
+        """Show frames whose pixels are `aspect` times as wide as high."""
+        if aspect == self._aspect:
+            return
+        self._aspect = aspect
+        if self._place is not None:
+            self._set_place(geometry.fit(self._place.frame, self._place.canvas, aspect))
 
     def set_look(self, look: Look) -> None:
         """Change how results are shown."""
@@ -129,7 +138,7 @@ class PictureView(QWidget):
         if self._place is None:
             return
         if factor == 0:
-            self._set_place(geometry.fit(self._place.frame, self._place.canvas))
+            self._set_place(geometry.fit(self._place.frame, self._place.canvas, self._aspect))
         else:
             middle = (self._place.canvas[0] / 2, self._place.canvas[1] / 2)
             self._set_place(geometry.zoomed(self._place, factor, middle))

@@ -151,6 +151,7 @@ class Player:
                 live=info.is_live,
                 seekable=info.seekable,
                 size=(info.width, info.height),
+                pixel_aspect=float(info.pixel_aspect),
                 duration=info.duration,
                 fps=float(info.rate) if info.rate else None,
             )

@@ -134,6 +134,7 @@ class Source:
         name: to show; never with credentials.
         live: it cannot be paused, stepped or sought.
         size: width and height in pixels.
+        pixel_aspect: width of a pixel over its height.
         duration: seconds, or None where unknown.
         fps: frames per second that the source promises, or None.
     """
@@ -143,6 +144,7 @@ class Source:
     live: bool = False
     seekable: bool = False
     size: tuple[int, int] = (0, 0)
+    pixel_aspect: float = 1.0
     duration: float | None = None
     fps: float | None = None
 

@@ -185,6 +185,8 @@ class Window(QMainWindow):
         result = self.bridge.results.take()
         if not isinstance(result, Result):
             return
+        if self.picture.result is None:
+            self.refresh_playback()  # the shape of its pixels, before it is shown
         if self.state.playback.status != PLAYING:
             self.measurements.forget_rate()
         self.measurements.add(result, time.monotonic())
@@ -248,6 +250,8 @@ class Window(QMainWindow):
         if names & set(settings.__dataclass_fields__):
             self.player.configure(settings)
             self.transport.show_settings(settings)
+        if "source" in names:
+            self.picture.set_aspect(self.state.playback.source.pixel_aspect)
         if names & {"status", "source", "busy"}:
             self._show_page()
         if names & set(self.state.playback.__dataclass_fields__):

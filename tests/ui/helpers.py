@@ -37,11 +37,14 @@ def make_result(height: int = 36, width: int = 64) -> Result:
     )
 
 
-def write_video(path: Path, frames: int = 50, size: tuple[int, int] = (128, 64)) -> Path:
+def write_video(
+    path: Path, frames: int = 50, size: tuple[int, int] = (128, 64), pixel_aspect: Fraction = Fraction(1)
+) -> Path:
     """A video whose frame number n is a field of grey 4 * n, so that a picture tells where it is from."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "g": "10", "qp": "4"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         for i in range(frames):
             image = np.full((size[1], size[0], 3), min(255, 4 * i), dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PyQt6.QtWidgets import QApplication, QMenu
 
 from segstream.ui.saving import picture_of
 from segstream.ui.state import EMPTY, FAILED, PAUSED, PLAYING
-from tests.ui.helpers import make_result
+from tests.ui.helpers import make_result, write_video
 
 Maker = Callable[..., Any]
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
@@ -45,6 +46,28 @@ def mouse(window: Any, kind: QEvent.Type, at: QPoint, button: Any = NONE) -> Non
     held = LEFT if kind == QEvent.Type.MouseMove and button == LEFT else button
     event = QMouseEvent(kind, where, window.picture.mapToGlobal(where), button, held, Qt.KeyboardModifier.NoModifier)
     QApplication.sendEvent(window.picture, event)
+
+
+def test_pixels_that_are_not_square_are_shown_so(make_window: Maker, tmp_path: Path, qtbot: Any) -> None:
+    video = write_video(tmp_path / "wide pixels.mp4", pixel_aspect=Fraction(64, 45))
+    window = make_window(view="split")
+    window._poll_timer.stop()  # the first picture may come before the player was asked again
+    shapes: list[float] = []
+    window.picture.shown.connect(lambda _: shapes.append(window.picture.place.aspect))
+    window.open(str(video))
+    qtbot.waitUntil(lambda: bool(shapes), timeout=30_000)
+    assert shapes[0] == pytest.approx(64 / 45)  # from the first picture on
+    _, _, width, height = window.picture.place.rect(0, 0, *window.picture.place.frame)
+    assert width / height == pytest.approx(2 * 64 / 45, rel=0.01)
+    mouse(window, QEvent.Type.MouseButtonPress, at_frame(window, 0.5, 0.5), LEFT)
+    mouse(window, QEvent.Type.MouseMove, at_frame(window, 0.3, 0.5), LEFT)
+    assert window.state.settings.divider == pytest.approx(0.3, abs=0.01)
+    assert window.picture.class_at(QPointF(at_frame(window, 0.99, 0.5))) is not None
+    assert window.picture.class_at(QPointF(at_frame(window, 1.01, 0.5))) is None
+    assert picture_of(window.picture.result, window.state.settings).shape[:2] == (64, 128)
+    window.open("demo:128x64")
+    qtbot.waitUntil(lambda: window.picture.result is not None, timeout=30_000)
+    assert window.picture.place.aspect == 1.0
 
 
 def test_the_divider_follows_the_hand(still: Any, qtbot: Any) -> None:

@@ -34,9 +34,9 @@ def painted(place: Placement, look: Look, ratio: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0])
-@pytest.mark.parametrize("scale", [0.77, 1.0, 3.3, 8.0])
-def test_lines_are_crisp_at_any_zoom(scale: float, ratio: float) -> None:
-    place = Placement((64, 36), (400, 260), scale, 7.3, 9.6)
+@pytest.mark.parametrize(("scale", "aspect"), [(0.77, 1.0), (1.0, 1.0), (3.3, 1.0), (8.0, 1.0), (2.0, 64 / 45)])
+def test_lines_are_crisp_at_any_zoom(scale: float, aspect: float, ratio: float) -> None:
+    place = Placement((64, 36), (400, 260), scale, 7.3, 9.6, aspect)
     picture = painted(place, Look(view="mask", grid=True), ratio)
     row = round(place.to_device(0, 18)[1])
     bright = np.flatnonzero(picture[row].min(axis=-1) > 200)
