@@ -35,7 +35,7 @@ class EvalReport:
         model, dataset, split: what was evaluated, by name.
         images: number of images.
         policy: the policy that chose the blocks, or "dense".
-        miou: mean IoU over the classes that occur, 0..1.
+        miou: mean IoU over the classes that occur or are predicted, 0..1.
         iou: IoU by class name, 0..1; classes that neither occur nor are predicted are left out.
         pixel_accuracy: share of labelled pixels with the right class, 0..1.
         gmacs, dense_gmacs: mean GMAC an image that ran, and that the dense network needs.

@@ -40,10 +40,10 @@ Examples:
 @click.command(cls=Command, name="eval", epilog=_EXAMPLES)
 @option(
     "--dataset",
-    type=Words(["camvid", "cityscapes", "mapillary", "demo"]),
+    type=Words(["camvid", "cityscapes", "mapillary", "mapillary-v1.2", "mapillary-v2.0", "demo"]),
     required=True,
     group="Data",
-    help="The dataset; demo is the drawn street.",
+    help="The dataset; mapillary takes its newest labels that are there, and demo is the drawn street.",
 )
 @option("--data", metavar="DIR", group="Data", help="The dataset's folder, laid out as it is distributed.")
 @option("--split", metavar="NAME", default="val", show_default=True, group="Data", help="Its split.")

@@ -15,6 +15,7 @@ import torch
 
 from segstream.cli.console import hide_credentials
 from segstream.cli.main import _COMMANDS, cli, load_command, option_names
+from segstream.datasets import DATASETS
 from segstream.models import load_model
 from segstream.models.registry import untrained_model
 
@@ -152,6 +153,11 @@ def test_models_import_runs_no_code(segstream: Callable, tmp_path: Path) -> None
     done = segstream("models", "import", checkpoint, "-o", tmp_path / "a.safetensors", "--encoder", "resnet18")
     assert done.code == 2, done
     assert not (tmp_path / "owned").exists()
+
+
+def test_eval_takes_every_data_set() -> None:
+    (option,) = (one for one in load_command("eval").params if one.name == "dataset")
+    assert isinstance(option.type, click.Choice) and list(option.type.choices) == list(DATASETS)
 
 
 def test_eval_on_the_drawn_street(segstream: Callable, tmp_path: Path) -> None:
