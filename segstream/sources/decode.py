@@ -22,8 +22,8 @@ _MAX_BAD_PACKETS = 100_000
 class DecoderLog:
     """Counts what FFmpeg's decoders complain of while at least one source is open.
 
-    FFmpeg conceals damage and reports it in its log only. The log is one for the process, so it is taken once and
-    emptied at every look; with several sources open the complaints are told apart by the decoder's name only.
+    FFmpeg conceals damage and reports it in its log only. The log is one for the process, so it is taken once, and with
+    several sources open the complaints are told apart by the decoder's name only.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class DecoderLog:
         self._users = 0
         self._capture: av.logging.Capture | None = None
         self._logs: list[tuple[int, str, str]] = []
+        self._unheard: dict[str, tuple[int, str]] = {}  # by name: how many complaints, and the last of them
         self._level: int | None = None
 
     def acquire(self) -> None:
@@ -42,6 +43,7 @@ class DecoderLog:
                 av.logging.set_skip_repeated(False)
                 self._capture = av.logging.Capture(local=False)
                 self._logs = self._capture.__enter__()
+                self._unheard = {}
 
     def release(self) -> None:
         with self._lock:
@@ -53,12 +55,15 @@ class DecoderLog:
 
     def take(self, names: tuple[str, ...]) -> tuple[int, str]:
         """Number of complaints by the decoders and demuxers `names` since the last look, and the last of them."""
-        if not self._logs:
+        if not self._logs and not self._unheard:
             return 0, ""
         with self._lock:
-            logs, self._logs[:] = list(self._logs), []
-        mine = [text.strip() for _, name, text in logs if name in names]
-        return len(mine), mine[-1] if mine else ""
+            logs = self._logs[:]
+            del self._logs[: len(logs)]  # others may have come meanwhile
+            for _, name, text in logs:
+                self._unheard[name] = self._unheard.get(name, (0, ""))[0] + 1, text.strip()
+            mine = [self._unheard.pop(name) for name in names if name in self._unheard]
+        return sum(count for count, _ in mine), mine[-1][1] if mine else ""
 
 
 decoder_log = DecoderLog()

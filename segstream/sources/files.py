@@ -104,6 +104,7 @@ class FileSource(Source):
         self._last_seconds: float | None = None
         self._pending: deque[VideoFrame] = deque()
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
+        self._log_names: tuple[str, ...] = ()
         decoder_log.acquire()
         try:
             hwaccel = choose_hwaccel(options.hwaccel, self._trial, self.warnings)
@@ -328,6 +329,7 @@ class FileSource(Source):
             self.state = "closed"
             self._pending.clear()
             shut(self._container)
+            decoder_log.take(self._log_names)  # not to be heard by the next source of this codec
             decoder_log.release()
 
 

@@ -111,6 +111,8 @@ class LiveSource(Source):
             self._ended = True
             if self._tap is not None:
                 self._tap.complete = True
+            if self._stop.is_set():
+                decoder_log.take(self._log_names)  # not to be heard by the next source of this codec
             decoder_log.release()
             self._notify()
 
