@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from segstream.sources.audio import AudioTap
+from segstream.sinks.soundtrack import Soundtrack
 
 # What each container takes as it is. FFmpeg accepts more into MP4 than players can play.
 _COPIES = {
@@ -24,29 +24,14 @@ _COPIES = {
 _ENCODERS = {"mp4": ("aac", "libopus"), "mov": ("aac",), "webm": ("libopus",), "matroska": ("aac", "libopus")}
 
 
-class AudioClock:
-    """The sound's times in one line, also where joined recordings make them jump back. Lives as long as the sink."""
-
-    def __init__(self) -> None:
-        self._back = 0.0
-        self._end: float | None = None
-
-    def place(self, seconds: float, length: float) -> float:
-        at = seconds + self._back
-        if self._end is not None and at < self._end - 1.0:
-            self._back += self._end - at
-            at = self._end
-        self._end = at + length
-        return at
-
-
 class AudioWriter:
-    """Writes the packets of a tap into a container."""
+    """Writes a soundtrack into a container, `shift` seconds later than it says."""
 
     def __init__(
-        self, container: OutputContainer, tap: AudioTap, mode: str, clock: AudioClock, shift: float, notes: list[str]
+        self, container: OutputContainer, sound: Soundtrack, mode: str, shift: float, notes: list[str]
     ) -> None:
-        self._container, self._tap, self._clock, self._shift = container, tap, clock, shift
+        tap = sound.tap
+        self._container, self._sound, self._shift = container, sound, shift
         self._last_dts: int | None = None
         self._decoder: AudioCodecContext | None = None
         self._next_sample: int | None = None
@@ -78,9 +63,9 @@ class AudioWriter:
 
     def write(self, until: float) -> None:
         """Write the sound before `until` seconds of the file."""
-        for seconds, packet in self._tap.take(until - self._shift):
+        for time, seconds, packet in self._sound.take(until - self._shift):
             base = packet.time_base or Fraction(1, 48_000)
-            at = self._clock.place(seconds, float((packet.duration or 0) * base)) + self._shift
+            at = time + self._shift
             # What comes before the first picture is left out, but for the samples an encoder begins with.
             if at < 0 <= seconds:
                 continue
@@ -105,8 +90,12 @@ class AudioWriter:
             return  # damaged sound is left out
         for frame in frames:
             wanted = round(at * frame.sample_rate)
-            # Rounding must not tear the samples apart, a real gap must stay one.
-            if self._next_sample is None or abs(wanted - self._next_sample) > frame.sample_rate // 10:
+            # Rounding must not tear the samples apart, a real gap must stay one; what is late finds its place taken.
+            late = 0 if self._next_sample is None else self._next_sample - wanted
+            if late > frame.sample_rate // 10:
+                at += frame.samples / frame.sample_rate
+                continue
+            if self._next_sample is None or -late > frame.sample_rate // 10:
                 self._next_sample = wanted
             frame.pts, frame.time_base = self._next_sample, Fraction(1, frame.sample_rate)
             self._next_sample += frame.samples
@@ -117,9 +106,9 @@ class AudioWriter:
         for ready in self._resampler.resample(frame):
             self._container.mux(self._stream.encode(ready))
 
-    def close(self, until: float) -> None:
-        """Write what is left: all of it if the source has ended, else up to `until` seconds of the file."""
-        self.write(float("inf") if self._tap.complete else until)
+    def close(self, until: float, last: bool) -> None:
+        """Write what is left: all if this is the `last` file and the source has ended, else up to `until` seconds."""
+        self.write(float("inf") if last and self._sound.tap.complete else until)
         if not self._copy:
             self._encode(None)
             self._container.mux(self._stream.encode(None))

@@ -18,11 +18,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from segstream.errors import OutputError, UsageError
-from segstream.frames import Result
-from segstream.sinks.audio import AudioClock, AudioWriter
+from segstream.frames import Frame, Result
+from segstream.sinks.audio import AudioWriter
 from segstream.sinks.base import OutputFile, Sink, output_error
 from segstream.sinks.encoders import CONTAINERS, Encoder, choose_encoder, configure
 from segstream.sinks.parts import part_name, parts_there, remove_oldest
+from segstream.sinks.soundtrack import Soundtrack
 from segstream.sinks.tail import trim_tail
 from segstream.sinks.timeline import Timeline, file_time_base
 from segstream.sources.audio import AudioTap
@@ -107,7 +108,7 @@ class VideoSink(Sink):
         self._tried = (0, 0)
         self._timeline: Timeline | None = None
         self._tap: AudioTap | None = None
-        self._audio_clock = AudioClock()
+        self._sound: Soundtrack | None = None
         if source is not None and self.options.audio != "none":
             self._tap = source.tap_audio()
             if self._tap is None and source.info.kind in ("file", "network"):
@@ -149,7 +150,9 @@ class VideoSink(Sink):
             if self._timeline is None:
                 rate = self._source.info.rate if self._source else None
                 self._timeline = Timeline(file_time_base(result.frame), rate)
-            ticks = self._timeline.ticks(result.frame)
+                if self._tap is not None:
+                    self._sound = Soundtrack(self._tap, float(self._timeline.step * self._timeline.time_base))
+            ticks = self._place(self._timeline, result.frame)
             if self._file is not None and self._is_full(self._file, ticks, picture):
                 self._finish_file()
             if self._file is None:
@@ -159,6 +162,15 @@ class VideoSink(Sink):
             if isinstance(error, OutputError):
                 raise
             raise output_error(self._name(), error) from error
+
+    def _place(self, timeline: Timeline, frame: Frame) -> int:
+        """The frame's tick; the sound is told if the source's times have jumped there."""
+        shift = timeline.shift
+        ticks = timeline.ticks(frame)
+        if timeline.shift != shift and self._sound is not None and self._source is not None:
+            at = float(ticks * timeline.time_base) - self._source.info.start_seconds
+            self._sound.pictures_jumped(at, float(timeline.shift * timeline.time_base), back=timeline.shift > shift)
+        return ticks
 
     def _is_full(self, file: _VideoFile, ticks: int, picture: NDArray[np.uint8]) -> bool:
         if self.options.on_resize == "split" and picture.shape[:2] != file.size:
@@ -181,8 +193,8 @@ class VideoSink(Sink):
         file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
         try:
             self._shape_pixels(file)
-            if self._tap is not None:
-                file.add_audio(self._tap, self.options.audio, self._audio_clock, source_start, self.notes)
+            if self._sound is not None:
+                file.add_audio(self._sound, self.options.audio, source_start, self.notes)
             file.start()
         except BaseException:
             file.abort()
@@ -202,12 +214,12 @@ class VideoSink(Sink):
             if note not in self.notes:
                 self.notes.append(note)
 
-    def _finish_file(self) -> None:
+    def _finish_file(self, last: bool = False) -> None:
         file, self._file, self._target = self._file, None, None
         if file is None:
             return
         try:
-            file.close()
+            file.close(last)
         except (OSError, av.error.FFmpegError) as error:
             raise error if isinstance(error, OutputError) else output_error(self._name(), error) from error
         finally:
@@ -218,7 +230,7 @@ class VideoSink(Sink):
             self.notes.extend(note for note in notes if note not in self.notes)
 
     def close(self) -> None:
-        self._finish_file()
+        self._finish_file(last=True)
 
     def abort(self) -> None:
         file, self._file = self._file, None
@@ -271,10 +283,10 @@ class _VideoFile:
         self._stream.codec_context.sample_aspect_ratio = aspect
         return True
 
-    def add_audio(self, tap: AudioTap, mode: str, clock: AudioClock, source_start: float, notes: list[str]) -> None:
+    def add_audio(self, sound: Soundtrack, mode: str, source_start: float, notes: list[str]) -> None:
         """Give the file the source's sound, whose times count from `source_start` seconds of the timeline."""
         shift = source_start - float(self._origin * self._time_base)
-        self._audio = AudioWriter(self._container, tap, mode, clock, shift, notes)
+        self._audio = AudioWriter(self._container, sound, mode, shift, notes)
 
     def start(self) -> None:
         """Write the header."""
@@ -312,12 +324,12 @@ class _VideoFile:
             picture = np.pad(picture, ((0, bottom), (0, right), (0, 0)), mode="edge")
         return picture
 
-    def close(self) -> None:
+    def close(self, last: bool) -> None:
         """Write what the encoder holds, the sound up to the end and the index; then take the target's name."""
         try:
             self._mux(None)
             if self._audio is not None:
-                self._audio.close(self.seconds(self._last + self._step))
+                self._audio.close(self.seconds(self._last + self._step), last)
         finally:
             self._container.close()
         self.target.commit()

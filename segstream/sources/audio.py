@@ -33,6 +33,8 @@ class AudioTap:
         self.complete = False
         self.lost = 0
         self._packets: deque[tuple[float, Packet]] = deque()
+        self._apart: deque[tuple[float, Packet]] | None = None  # while the source is looking for its place
+        self._from = float("-inf")  # what comes before is not kept
         self._lock = threading.Lock()
 
     def put(self, packet: Packet, shift: float = 0.0) -> None:
@@ -41,11 +43,18 @@ class AudioTap:
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
             return
+        seconds = float(time * base) + shift
         with self._lock:
+            if self._apart is not None:
+                self._apart.append((seconds, packet))
+                return
+            if seconds < self._from:
+                return
+            self._from = float("-inf")
             if len(self._packets) >= _MAX_WAITING:
                 self._packets.popleft()
                 self.lost += 1
-            self._packets.append((float(time * base) + shift, packet))
+            self._packets.append((seconds, packet))
 
     def take(self, until: float) -> list[tuple[float, Packet]]:
         """Remove and return (seconds, packet) of all that begin before `until` seconds."""
@@ -58,6 +67,23 @@ class AudioTap:
     def clear(self) -> None:
         with self._lock:
             self._packets.clear()
+
+    def cut(self, end: float) -> None:
+        """Throw away what was put last, as far back as `end` seconds: no pictures belong to it."""
+        with self._lock:
+            while self._packets and self._packets[-1][0] >= end:
+                self._packets.pop()
+
+    def hold(self) -> None:
+        """Keep apart what comes from now on; what is apart already is thrown away."""
+        with self._lock:
+            self._apart = deque(maxlen=_MAX_WAITING)
+
+    def release(self, begin: float) -> None:
+        """Let what was kept apart, and what comes next, be taken, from `begin` seconds on."""
+        with self._lock:
+            apart, self._apart, self._from = self._apart, None, begin
+            self._packets.extend(entry for entry in apart or () if entry[0] >= begin)
 
 
 def copy_of(stream: AudioStream) -> AudioStream | None:
