@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,9 +25,31 @@ def hide_credentials(text: str) -> str:
     return _CREDENTIALS.sub(r"\1", text)
 
 
+class _Console(Console):
+    """Rich's, but a reader that has left ends nothing by itself: whoever prints decides."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that this is called for
+
+
 @lru_cache(maxsize=1)
 def _consoles() -> tuple[Console, Console]:
-    return Console(highlight=False), Console(stderr=True, highlight=False)
+    return _Console(highlight=False), _Console(stderr=True, highlight=False)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still to be written to stdout or stderr go nowhere: its reader has left, or its disk is full."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+@contextmanager
+def by_the_way(stream: TextIO, errors: type[OSError] = OSError) -> Iterator[None]:
+    """For what is printed on stdout or stderr beside the work: if it cannot be, the work goes on without it."""
+    try:
+        yield
+    except errors:
+        discard(stream)
 
 
 def out() -> Console:
@@ -62,13 +88,15 @@ def message(kind: str, text: str) -> None:
     """Print a line such as `warning: ...` on stderr, unless -q was given."""
     if verbosity >= 0:
         style = {"warning": "yellow", "note": "cyan"}.get(kind, "bold red")
-        err().print(f"[{style}]{kind}:[/] {escape(hide_credentials(text))}", soft_wrap=True)
+        with by_the_way(sys.stderr):
+            err().print(f"[{style}]{kind}:[/] {escape(hide_credentials(text))}", soft_wrap=True)
 
 
 def error(text: str, cause: BaseException | None = None) -> None:
     """Print the one sentence that says what went wrong; with -v where it happened as well."""
-    if cause is not None and verbosity > 0:
-        trace = "".join(traceback.format_exception(cause))
-        print(hide_credentials(trace), file=sys.stderr, end="")
     sentence = " ".join(hide_credentials(text).split())
-    err().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+    with by_the_way(sys.stderr):
+        if cause is not None and verbosity > 0:
+            trace = "".join(traceback.format_exception(cause))
+            print(hide_credentials(trace), file=sys.stderr, end="")
+        err().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -10,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FrameType
+from typing import Any
 
 import click
 
 import segstream
 from segstream.cli import console
-from segstream.errors import SegstreamError
+from segstream.errors import OutputError, SegstreamError
 
 INTERRUPTED = 130
 # Each command is a function of that name in a module of segstream.cli; loaded when it is asked for, because torch,
@@ -31,8 +33,29 @@ _COMMANDS = {
 }
 
 
+class _ReaderLeft(Exception):
+    """The reader of our output has gone, as in `segstream models | head -1`; that is no error."""
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Get a BrokenPipeError past click, which would end the program with code 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderLeft from error
+
+
 class _Lazy(click.Group):
     """A group that imports a command's module when it is run, and lists commands without importing any."""
+
+    def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
+        with _reader_may_leave():
+            return super().make_context(*arguments, **keywords)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _reader_may_leave():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -113,14 +136,17 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SegstreamError as error:
         console.error(str(error), error)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `segstream models | head -1`; that is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, _ReaderLeft):
+        console.discard(sys.stdout)
         return 0
     except MemoryError as error:
         console.error("there is not enough memory; use a smaller --size or a smaller source", error)
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            console.discard(sys.stdout)
+            console.error("the output cannot be written, for its disk is full; make room or write elsewhere", error)
+            return OutputError.exit_code
         console.error(
             f"internal error ({type(error).__name__}: {error}); run it again with -v and report what it prints", error
         )

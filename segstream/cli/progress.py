@@ -96,7 +96,7 @@ def _polled(pipeline: Pipeline, show: Show, every: float) -> Iterator[None]:
 
 
 def print_json(event: str, stats: PipelineStats) -> None:
-    """Print one line of JSON on stdout."""
+    """Print one line of JSON on stdout, while somebody reads it."""
     line = {
         "event": event,
         "frames": stats.frames,
@@ -125,7 +125,8 @@ def print_json(event: str, stats: PipelineStats) -> None:
             for lane in stats.lanes
         ],
     }
-    print(console.hide_credentials(json.dumps(line)), flush=True)
+    with console.by_the_way(sys.stdout):
+        print(console.hide_credentials(json.dumps(line)), flush=True)
 
 
 def _print_json(stats: PipelineStats) -> None:
@@ -133,7 +134,8 @@ def _print_json(stats: PipelineStats) -> None:
 
 
 def _print_line(stats: PipelineStats) -> None:
-    print(describe(stats), file=sys.stderr, flush=True)
+    with console.by_the_way(sys.stderr):
+        print(describe(stats), file=sys.stderr, flush=True)
 
 
 def _total(stats: PipelineStats) -> int | None:
@@ -245,6 +247,7 @@ def counter(mode: str, what: str) -> Iterator[Callable[[str, int, int], None]]:
         def show(now: str, done: int, total: int) -> None:
             bar.update(task, description=now, completed=done, total=total)
             if mode == "json":
-                print(json.dumps({"event": "progress", "what": now, "done": done, "total": total}), flush=True)
+                with console.by_the_way(sys.stdout, BrokenPipeError):  # a full disk would lose the result too
+                    print(json.dumps({"event": "progress", "what": now, "done": done, "total": total}), flush=True)
 
         yield show

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +164,10 @@ def report(summary: RecordSummary, quiet: bool) -> None:
     saved = ""
     if summary.dense_gmacs:
         saved = f", {summary.gmacs:.1f} of {summary.dense_gmacs:.1f} GMAC a frame"
-    console.out().print(
-        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} FPS), "
-        f"{summary.high_share:.0%} of blocks high{saved}: {outputs}",
-        soft_wrap=True,
-        markup=False,
-    )
+    with console.by_the_way(sys.stdout):
+        console.out().print(
+            f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.1f} FPS), "
+            f"{summary.high_share:.0%} of blocks high{saved}: {outputs}",
+            soft_wrap=True,
+            markup=False,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -105,5 +106,6 @@ def run_headless(settings: Settings) -> int:
         console.message("warning", warning)
     shown = settings.progress == "json" or (settings.progress == "auto" and console.err().is_terminal)
     if not shown and not settings.quiet:
-        console.out().print(describe(pipeline.stats()), markup=False)
+        with console.by_the_way(sys.stdout):
+            console.out().print(describe(pipeline.stats()), markup=False)
     return 130 if state.interrupted else 0

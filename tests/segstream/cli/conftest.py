@@ -49,10 +49,10 @@ def start() -> Callable[..., subprocess.Popen[str]]:
     """Starts the command in a process of its own; whatever is left of it is ended after the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str | Path, **changes: str) -> subprocess.Popen[str]:
+    def run(*arguments: str | Path, stdout: int = subprocess.PIPE, **changes: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "segstream.cli", *map(str, arguments)],
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             env=environment(**changes),

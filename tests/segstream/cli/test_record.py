@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import av
 import numpy as np
@@ -22,6 +25,13 @@ DEMO = ("-s", "demo:192x128")
 def count_frames(path: Path) -> int:
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
+
+
+def without_reader(process: Popen[str], *names: str) -> None:
+    """Close our end of the process's stdout or stderr."""
+    for name in names:
+        getattr(process, name).close()
+        setattr(process, name, None)
 
 
 def test_record_writes_video_masks_and_lines(segstream: Callable, tmp_path: Path) -> None:
@@ -202,11 +212,79 @@ def test_run_headless_shows_json(segstream: Callable) -> None:
     assert json.loads(done.out.splitlines()[-1])["frames"] == 3
 
 
-def test_output_piped_to_a_reader_that_leaves(start: Callable) -> None:
-    process = start("record", "--help")
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    err = process.stderr.read()
-    assert "Traceback" not in err and "BrokenPipe" not in err
-    process.wait(timeout=30)
-    process.stdout = None
+@pytest.mark.parametrize("arguments", [["--help"], ["record", "--help"], ["models"]], ids=" ".join)
+def test_output_piped_to_a_reader_that_leaves(start: Callable, arguments: list[str]) -> None:
+    process = start(*arguments)
+    without_reader(process, "stdout")
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 0 and err == ""
+
+
+@pytest.mark.parametrize("mode", ["json", "auto"])
+def test_a_recording_goes_on_when_nobody_reads_its_progress(start: Callable, tmp_path: Path, mode: str) -> None:
+    film, out = write_video(tmp_path / "film.mp4", 12, audio="aac"), tmp_path / "out.webm"
+    process = start("record", "-s", film, *FAST, "-o", out, "--progress", mode)
+    without_reader(process, "stdout")
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, err
+    assert err.startswith("note:") and "sound" in err and len(err.splitlines()) == 1
+    assert count_frames(out) == 12
+
+
+def test_a_reader_of_the_progress_that_leaves_changes_no_exit_code(start: Callable, tmp_path: Path) -> None:
+    video = tmp_path / "a.mkv"
+    process = start("record", *DEMO, *FAST, "--loop", "-o", video, "--progress", "json")
+    while json.loads(process.stdout.readline())["frames"] < 3:
+        pass
+    without_reader(process, "stdout")
+    time.sleep(2.2)  # two lines that nobody reads
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and err == ""
+    assert count_frames(video) >= 3
+
+
+def test_messages_that_nobody_reads_change_no_exit_code(start: Callable, tmp_path: Path) -> None:
+    film, out = write_video(tmp_path / "film.mp4", 12, audio="aac"), tmp_path / "out.webm"
+    process = start("record", "-s", film, *FAST, "-o", out)  # has a note
+    without_reader(process, "stdout", "stderr")
+    assert process.wait(timeout=120) == 0
+    assert count_frames(out) == 12
+    process = start("record", "-s", tmp_path / "missing.mp4", *FAST, "-o", out)
+    without_reader(process, "stdout", "stderr")
+    assert process.wait(timeout=120) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["record", *DEMO, *FAST, "--max-frames", "3", "-o", "OUT", "--progress", "json"], 0),
+        (["record", *DEMO, *FAST, "--max-frames", "3", "-o", "OUT"], 0),
+        (["run", *DEMO, *FAST, "--max-frames", "3", "--headless"], 0),
+        (["eval", "--dataset", "demo", *FAST, "--limit", "1"], 4),
+        (["eval", "--dataset", "demo", *FAST, "--limit", "1", "--progress", "json"], 4),
+    ],
+    ids=lambda value: " ".join(value[:1] + value[-1:]) if isinstance(value, list) else "",
+)
+def test_stdout_on_a_full_disk(start: Callable, tmp_path: Path, arguments: list[str], code: int) -> None:
+    """What is printed beside the work may be lost; a result may not."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = start(*[str(tmp_path / "a.mp4") if word == "OUT" else word for word in arguments], stdout=full)
+    os.close(full)
+    err = process.communicate(timeout=120)[1]
+    assert process.returncode == code, err
+    lines = [line for line in err.splitlines() if not line.startswith("frame ")]
+    assert len(lines) == (code != 0) and "internal" not in err and "Traceback" not in err, err
+
+
+def test_results_that_nobody_reads_are_no_error(start: Callable, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["eval", "--dataset", "demo", *FAST, "--limit", "2", "--json", report]
+    for progress in ("json", "auto"):
+        process = start(*arguments, "--progress", progress, "--overwrite")
+        without_reader(process, "stdout")
+        err = process.communicate(timeout=120)[1]
+        assert process.returncode == 0 and err == ""
+        assert json.loads(report.read_text())["images"] == 2
+        report.unlink()
