@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ def stop_on_signals(pipeline: Stoppable) -> Iterator[Interruption]:
 
     def handle(number: int, _: FrameType | None) -> None:
         state.interrupted = True
-        pipeline.stop()
+        # In a thread of its own: the main thread, in whose midst this runs, may hold the lock of an event that stopping
+        # sets. Starting a `threading.Thread` takes locks too.
+        _thread.start_new_thread(pipeline.stop, ())
         for name in names:
             signal.signal(name, signal.SIG_DFL)
 
