@@ -46,16 +46,29 @@ class _Opening:
 
 @dataclass
 class _Playing:
-    """A pipeline at work, its seat at the engine, and what has been said about it."""
+    """A pipeline at work, its seat at the engine, and what has been said about it.
+
+    Attributes:
+        at_end: the frame that is shown again is the last one.
+        looped: how many frames had come when the loop last started again.
+    """
 
     pipeline: Pipeline
     seat: Seat
     source: Source
     tape: Tape
     said: str = ""
+    at_end: bool = False
+    looped: int = 0
 
     def seek(self, seconds: float) -> None:
+        self.at_end = False
         self.pipeline.seek(seconds)
+        self.tape.cut()
+
+    def step(self, direction: int) -> None:
+        self.at_end = False
+        self.pipeline.step(direction)
         self.tape.cut()
 
     def leave(self) -> None:
@@ -207,7 +220,7 @@ class Player:
         playing = self._playing
         if playing is None:
             return
-        if playing.pipeline.ended and self._source.seekable:
+        if (playing.pipeline.ended or playing.at_end) and self._source.seekable:
             playing.pipeline.resume()
             playing.seek(self._options.start)
         elif playing.pipeline.paused:
@@ -221,8 +234,7 @@ class Player:
         playing = self._playing
         if playing is None or (direction > 0 and playing.pipeline.ended):
             return
-        playing.pipeline.step(direction)
-        playing.tape.cut()
+        playing.step(direction)
 
     def seek(self, seconds: float) -> None:
         """Go to a second of the file; the newest wish wins."""
@@ -246,8 +258,10 @@ class Player:
         if playing is None or not self._source.seekable:
             return
         if playing.pipeline.paused or playing.pipeline.ended:
+            at_end = playing.pipeline.ended or playing.at_end
             playing.pipeline.pause()
             playing.seek(self._position)
+            playing.at_end = at_end
 
     def configure(self, settings: Settings) -> None:
         """Take over settings; they act on the next frame, and at once where playback stands still."""
@@ -306,7 +320,9 @@ class Player:
             self._say_once(playing, str(error), "error")
         elif ended:
             self._say_once(playing, playing.source.warnings.summary() or "", "note")
-            if self._settings.loop and self._source.seekable and not pipeline.paused:
+            # Where nothing came since the last time, the files may be gone, and nothing will come the next time either.
+            if self._settings.loop and self._source.seekable and not pipeline.paused and lane.frames > playing.looped:
+                playing.looped = lane.frames
                 playing.seek(self._options.start)
         if ended:
             status = FAILED if error is not None else ENDED

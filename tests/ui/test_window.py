@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDropEvent, QKeySequence, QShortcut
 from PyQt6.QtWidgets import QApplication
 
+from segstream.scenes import FPS
+from segstream.sources import SourceOptions
 from segstream.ui.keys import KEYS
 from segstream.ui.state import ENDED, FAILED, PAUSED, PLAYING
 from tests.ui.helpers import RATE
@@ -78,6 +81,65 @@ def test_a_loop_starts_again_by_itself(make_window: Maker, short_video: Path, qt
         qtbot.waitUntil(lambda: window.picture.result is not None and frame_number(window) > 7, timeout=30_000)
         qtbot.waitUntil(lambda: frame_number(window) < 7, timeout=30_000)
     assert window.state.message_kind != "error"
+
+
+@pytest.mark.parametrize("spec", ["demo:128x64", "video"])
+def test_after_max_frames_everything_goes_on(make_window: Maker, video: Path, qtbot: Any, spec: str) -> None:
+    window = make_window(SourceOptions(max_frames=5), speed=0.25)  # slow, so that no frame is overtaken by the next
+    spec, rate = (str(video), RATE) if spec == "video" else (spec, FPS)
+    came: list[int] = []
+    window.picture.shown.connect(lambda result: came.append(round(result.pts_seconds * rate)))
+
+    def until(number: int, wanted: str) -> None:
+        qtbot.waitUntil(lambda: bool(came) and came[-1] == number and status(window, wanted)(), timeout=30_000)
+        came.clear()
+
+    def replays() -> None:
+        window.actions_.run("play_pause")
+        qtbot.waitUntil(lambda: bool(came) and came[0] < 4, timeout=30_000)
+        until(4, ENDED)
+
+    window.open(spec)
+    until(4, ENDED)
+    replays()
+    window.actions_.run("back_1")  # which is before the start
+    until(4, ENDED)
+    window.actions_.run("forward_5")  # which is beyond the end
+    until(4, ENDED)
+    window.actions_.run("step_back")
+    until(3, PAUSED)
+    window.actions_.run("step_forward")
+    until(4, PAUSED)
+    window.actions_.run("play_pause")
+    qtbot.waitUntil(status(window, ENDED), timeout=30_000)
+    window.state.set(policy="low")
+    until(4, PAUSED)
+    assert window.picture.result.policy == "low"
+    replays()
+    window.state.set(loop=True)
+    for _ in range(2):
+        qtbot.waitUntil(lambda: bool(came) and came[-1] < 2, timeout=30_000)
+        qtbot.waitUntil(lambda: came[-1] == 4, timeout=30_000)
+
+
+def test_a_loop_ends_when_nothing_comes_any_more(make_window: Maker, tmp_path: Path, qtbot: Any) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((64, 128, 3), 40 * i, np.uint8))
+    window = make_window(speed=4.0, loop=True)
+    window.open(str(folder))
+    qtbot.waitUntil(lambda: window.player._playing is not None, timeout=30_000)
+    playing = window.player._playing
+    qtbot.waitUntil(lambda: playing.pipeline.stats().lanes[0].frames > 6, timeout=30_000)
+    for path in folder.iterdir():
+        path.unlink()
+    qtbot.waitUntil(lambda: playing.source.warnings.errors >= 3, timeout=30_000)
+    qtbot.waitUntil(status(window, ENDED), timeout=30_000)
+    qtbot.wait(300)
+    errors = playing.source.warnings.errors  # grows whenever it looks for its files
+    qtbot.wait(1000)
+    assert playing.source.warnings.errors == errors and window.state.playback.status == ENDED
 
 
 def test_steps_show_the_next_and_the_last_frame(paused: Any, qtbot: Any) -> None:
