@@ -56,7 +56,7 @@ class DemoSource(Source):
             height=height,
             rate=Fraction(_RATE),
             frames=frames,
-            duration=frames / _RATE if frames else None,
+            duration=None if self._end is None else self._end / _RATE,
             codec="drawn",
             seekable=True,
         )

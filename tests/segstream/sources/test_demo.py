@@ -30,6 +30,8 @@ def test_start_end_max_frames_and_loop() -> None:
             return [frame.pts_seconds for frame in source]
 
     assert times(start=1.0, end=1.1) == pytest.approx([1, 1 + 1 / 30, 1 + 2 / 30])
+    with open_source("demo:64x64", SourceOptions(start=1.0, end=1.1)) as source:
+        assert source.info.duration == pytest.approx(1.1)  # the times of its frames run up to here
     assert len(times(max_frames=4)) == 4
     assert len(times(max_frames=4, loop=True)) == 4
 
