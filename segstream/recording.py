@@ -163,8 +163,14 @@ def record_lanes(
     """Segment what `open_lanes` has opened; as `record`, and the lanes are closed whatever happens."""
     with _abandoned_on_error(lanes):
         pipeline = Pipeline(lanes, segmenter, draw=draw, target_fps=target_fps)
+
+    def started(running: Pipeline) -> None:
+        if on_start is not None:
+            with _abandoned_on_error(lanes):
+                on_start(running)
+
     try:
-        pipeline.run(on_start)
+        pipeline.run(started)
     except SegstreamError:
         # No summary will tell where unfinished files are.
         for note in (note for lane in lanes for sink in lane.sinks for note in sink.notes):

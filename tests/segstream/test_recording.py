@@ -113,6 +113,19 @@ def test_a_target_rate_that_cannot_be_leaves_nothing_behind(tmp_path: Path, rate
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
+def test_a_watcher_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", 4)
+    lanes = open_lanes(str(film), None, save_jsonl=tmp_path / "a.jsonl")
+
+    def watch(_: object) -> None:
+        raise RuntimeError("no terminal")
+
+    with pytest.raises(RuntimeError, match="no terminal"):
+        record_lanes(lanes, Quick(), on_start=watch)
+    assert lanes[0].source.state == "closed"
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
 def test_masks_are_never_written_onto_the_images_they_are_made_of(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
