@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PyQt6.QtCore import QByteArray, QEvent, QObject, QPoint, Qt, QTimer
+from PyQt6.QtCore import QByteArray, QEvent, QObject, QPoint, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import (
     QCloseEvent,
     QColor,
@@ -54,6 +54,8 @@ class Window(QMainWindow):
         folder: where settings are kept; None for the user's own folder.
         models: names of the models on offer.
     """
+
+    _stopped = pyqtSignal()
 
     def __init__(
         self,
@@ -129,6 +131,7 @@ class Window(QMainWindow):
         self.side.controls.changed.connect(self._change)
         self.side.controls.model_wanted.connect(lambda: run("open_model"))
         self.side.legend.toggled.connect(state.toggle_class)
+        self._stopped.connect(self.close, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
         state.subscribe(self._state_changed)
         self._poll_timer = QTimer(self)
         self._poll_timer.timeout.connect(self.refresh_playback)
@@ -342,9 +345,9 @@ class Window(QMainWindow):
             self.open(urls[0].toLocalFile() if urls[0].isLocalFile() else urls[0].toString())
 
     def stop(self) -> None:
-        """Close as the button does; for signals, which may come while it closes."""
+        """Close as the button does, soon; from any thread, and while a lock is held here, as signals come."""
         if not self.closed:
-            self.close()
+            self._stopped.emit()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End every thread, then go. The window is gone at once, whatever a thread is in."""

@@ -195,6 +195,14 @@ def test_memory_in_use_is_what_has_not_been_given_back(make: Any) -> None:
     assert memory_in_use() - before < 2e6
 
 
+def test_the_window_closes_when_stopped_in_the_middle_of_a_lock(make_window: Maker, qtbot: Any) -> None:
+    window = make_window()
+    with window.player._lock:  # which closing needs
+        window.stop()
+    qtbot.waitUntil(lambda: window.closed, timeout=5_000)
+    window.stop()
+
+
 _WATCHING = """
 import sys
 from PyQt6.QtCore import QTimer
