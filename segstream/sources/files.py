@@ -182,7 +182,7 @@ class FileSource(Source):
             pixel_aspect=pixel_aspect,
             codec=stream.codec_context.name,
             decoder="cuda" if hardware else "software",
-            seekable=True,
+            seekable=kind != "lavfi",  # a graph of filters makes its frames in order
         )
 
     def _decode(self) -> Iterator[VideoFrame]:

@@ -237,3 +237,8 @@ def test_a_start_beyond_the_end_is_refused(tmp_path: Path) -> None:
         assert len(list(source)) == 1
     with pytest.raises(SourceError, match=r"film.mp4 ends at 0.36 s, before --start 0.4"):
         open_source(path, SourceOptions(start=0.4))
+
+
+def test_a_graph_of_filters_cannot_be_positioned() -> None:
+    with open_source("lavfi:testsrc=size=64x48:rate=10:duration=0.5") as source:
+        assert not source.info.seekable and len(list(source)) == 5
