@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segstream.errors import SegstreamError, UsageError
+from segstream.errors import OutputError, SegstreamError, UsageError
 from segstream.evaluate import pick_device
 from segstream.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Order
 from segstream.training.distributed import World
-from segstream.training.job import Job, TrainingStopped
+from segstream.training.job import WARM_STEPS, Job, TrainingStopped
 from segstream.training.result import finish, quick_results
 from segstream.training.setup import Data
 from segstream.training.tracking import Tracker
@@ -38,6 +38,7 @@ class Run:
         history: one entry an evaluation.
         reached: share of the training that is done, 0..1.
         resumed: the step at which a run goes on that a clock had brought further than its steps, and its `reached`.
+        replaced: files of an earlier training, which this one removes once it runs.
         error: why the run ended early, or empty.
     """
 
@@ -55,6 +56,7 @@ class Run:
     seconds: float = 0.0
     reached: float = 0.0
     resumed: tuple[int, float] = (0, 0.0)
+    replaced: list[Path] = field(default_factory=list)
     error: str = ""
     finished: bool = False
 
@@ -70,10 +72,10 @@ class Run:
         """
         begun, reached = self.resumed
         steps = (self.job.step - begun) / max(1, self.total_steps - begun)
-        return reached + (1 - reached) * max(steps, time_share)
+        return reached + (1 - reached) * min(1.0, max(steps, time_share))
 
     def state(self) -> dict[str, Any]:
-        keys = ("best_score", "best", "history", "seconds", "reached", "total_steps")
+        keys = ("best_score", "best", "history", "seconds", "reached", "resumed", "total_steps")
         return {"config": self.config.to_dict(), "job": self.job.state(), **{key: getattr(self, key) for key in keys}}
 
     def resume(self) -> None:
@@ -94,10 +96,11 @@ class Run:
         self.job.load_state(state["job"])
         for key in ("best_score", "best", "history", "seconds"):
             setattr(self, key, state[key])
-        # Where a clock had brought the learning rate further down than the steps say, it goes on from there.
-        reached = state.get("reached", 0.0)
-        if reached > self.job.step / state.get("total_steps", self.total_steps) + 1e-9:
-            self.resumed = (self.job.step, reached)
+        if state.get("total_steps", self.total_steps) == self.total_steps:
+            # Where a clock had brought the learning rate further down than the steps say, it goes on from there.
+            self.resumed = state.get("resumed", self.resumed)
+            if state.get("reached", 0.0) > self.done(0.0) + 1e-9:
+                self.resumed = (self.job.step, state["reached"])
         self.reached = self.done(0.0)
         self.evaluated = due(self)
 
@@ -148,14 +151,10 @@ def train(
     while any(not run.finished for run in runs):
         for run in runs:
             if not run.finished:
-                guarded(run, partial(advance, run, data, share, say), say, world)
+                guarded(run, partial(advance, run, data, share, say), say, world, in_step=True)
         # All processes go by the same clock: one that took another step than the others would wait for them for ever.
-        failed = [float(bool(run.error)) for run in runs]
-        now, share, stopping, *failed = world.largest([clock.passed(), clock.share(), float(stop()), *failed])
-        for run, elsewhere in zip(runs, failed, strict=True):
-            if elsewhere and not run.error:
-                run.error = f"the training {run.config.name} stopped in another process, which says why."
-                run.finished = True
+        now, share, stopping = world.largest([clock.passed(), clock.share(), float(stop())])
+        share_failures(runs, world)
         if now - reported > REPORT_SECONDS:
             for run in runs:
                 if not run.finished:
@@ -168,16 +167,29 @@ def train(
                 if not run.error and (stopping or not run.finished):
                     guarded(run, partial(save, run), say, world)
             saved = now
+        share_failures(runs, world)
         if stopping:
             return False
     return True
 
 
-def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None], world: World) -> None:
+def share_failures(runs: list[Run], world: World) -> None:
+    """End in every process what has failed in any."""
+    if world.size > 1:
+        for run, failed in zip(runs, world.largest([float(bool(run.error)) for run in runs]), strict=True):
+            if failed and not run.error:
+                run.error = f"the training {run.config.name} stopped in another process, which says why."
+                run.finished = True
+
+
+def guarded(
+    run: Run, action: Callable[[], None], say: Callable[[str], None], world: World, in_step: bool = False
+) -> None:
     """Do something for a run; where that fails the run ends, and the others go on.
 
     Raises:
-        RuntimeError: torch's own, where other processes wait for this one: they end when it does.
+        SegstreamError, RuntimeError: what fails in a step that other processes take with this one: they wait for it,
+            and end when it does.
     """
     try:
         action()
@@ -188,9 +200,11 @@ def guarded(run: Run, action: Callable[[], None], say: Callable[[str], None], wo
             "the learning rate."
         )
     except SegstreamError as error:
+        if in_step and world.size > 1:
+            raise
         run.error = str(error)
     except RuntimeError as error:  # torch's own, such as too little memory
-        if world.size > 1:
+        if in_step and world.size > 1:
             raise
         run.error = f"the training {run.config.name} failed at step {run.job.step}: {error}"
     if run.error:
@@ -208,6 +222,8 @@ def advance(run: Run, data: Data, time_share: float, say: Callable[[str], None])
         job.run_step(images, labels, run.reached)
         run.samples.prefetch(run.order.indices(job.step))
         run.reached = run.done(time_share)
+        if job.step > WARM_STEPS:  # by then it is known to run
+            remove_replaced(run)
     if due(run) > run.evaluated:
         run.evaluated = due(run)
         evaluate_now(run, data, run.reached, say)
@@ -215,6 +231,20 @@ def advance(run: Run, data: Data, time_share: float, say: Callable[[str], None])
     if run.reached >= 1:
         save(run)
         run.finished = True
+
+
+def remove_replaced(run: Run) -> None:
+    """Remove what an earlier training left, so that nobody takes it for this one's.
+
+    Raises:
+        OutputError: if a file cannot be removed.
+    """
+    for file in run.replaced:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot remove {file} ({error}): give another --out.") from error
+    run.replaced = []
 
 
 def due(run: Run) -> int:
@@ -248,6 +278,7 @@ def progress(run: Run, speed: float, say: Callable[[str], None]) -> None:
 def save(run: Run) -> None:
     """Write the checkpoint, unless the weights are broken."""
     run.job.report()
+    remove_replaced(run)
     save_checkpoint(run.checkpoint, run.state())
 
 

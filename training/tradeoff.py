@@ -1,8 +1,9 @@
 """The trade-off of mIoU against GMAC: one table, JSON and plot from the results of trainings.
 
 `python training/tradeoff.py runs/*/results.json --json tradeoff.json --plot tradeoff.png` averages over the seeds of
-each recipe: trainings whose settings differ in more than seed, name and folder are never put together. Every training
-measures its network under every policy when it ends (`segstream.training.result`).
+each recipe: trainings whose settings differ in more than seed, name, folder and the files that they start or learn from
+are never put together. Every training measures its network under every policy when it ends
+(`segstream.training.result`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from segstream.errors import SegstreamError, SourceError, UsageError
+from segstream.training.config import TrainConfig
 
 COLOURS = {
     "dense": "black",
@@ -37,6 +39,7 @@ COLOURS = {
 
 
 APART = ("seed", "name", "data_dir")  # settings in which trainings of one recipe may differ
+FILES = ("init", "teachers", "encoder_weights")  # they may be other files for each seed, but not there for some only
 BLOCKS = ("reinforce", "mixed", "policy")  # modes of networks with blocks, the first that there is is drawn
 
 
@@ -80,7 +83,7 @@ def read_results(paths: list[Path]) -> list[dict[str, Any]]:
 
 
 def recipes(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Results by how their networks were trained: all settings but those in APART, and the data's size.
+    """Results by how their networks were trained: all settings but those in APART and FILES, and the data's size.
 
     Returns:
         The results of each recipe by its mode, followed by a training's name where several recipes have one mode.
@@ -90,7 +93,9 @@ def recipes(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        settings = {key: value for key, value in result["config"].items() if key not in APART}
+        # What a training is too old to know it went without.
+        settings = {**TrainConfig().to_dict(), **result["config"]}
+        settings = {key: bool(value) if key in FILES else value for key, value in settings.items() if key not in APART}
         groups.setdefault(json.dumps([settings, result["dense_gmacs"]], sort_keys=True), []).append(result)
     for group in groups.values():
         seeds = [result["config"].get("seed") for result in group]

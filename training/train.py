@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,10 +145,10 @@ def keep_others(configs: list[TrainConfig], out: Path, allowed: bool) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two trainings are called {name}: give each a name of its own, or --seeds.")
-        if not allowed and any((out / name / file).exists() for file in ("checkpoint.pt", "results.json")):
+        if not allowed and any((out / name / file).exists() for file in files_left(name)):
             raise UsageError(
-                f"{out / name} holds a training already: go on with --resume, give another --out, or replace it with "
-                "--overwrite."
+                f"{out / name} holds a training already, or its model: go on with --resume, give another --out, or "
+                "replace it with --overwrite."
             )
 
 
@@ -178,11 +179,17 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {folder} ({error}): choose another --out.") from error
 
 
-def files_of(folder: Path, name: str) -> list[Path]:
-    """Files that an earlier training of this name left in its folder: a new one replaces them all, or none."""
-    names = ("checkpoint.pt", "results.json", f"{name}.safetensors", f"{name}.md")
-    files = [folder / file for file in names] + list((folder / "tensorboard").glob("events.*"))
-    return [file for file in files if file.exists()]
+def files_of(folder: Path, name: str, configs: Sequence[TrainConfig]) -> list[Path]:
+    """Files that an earlier training of this name left in its folder, but for those that trainings now begin with."""
+    named = [file for config in configs for file in (config.init, config.encoder_weights, *config.teachers) if file]
+    needed = {Path(file).resolve() for file in named}
+    files = [folder / file for file in files_left(name)] + list((folder / "tensorboard").glob("events.*"))
+    return [file for file in files if file.exists() and file.resolve() not in needed]
+
+
+def files_left(name: str) -> tuple[str, ...]:
+    """Names of the files that a training leaves, beside TensorBoard's."""
+    return ("checkpoint.pt", "results.json", f"{name}.safetensors")
 
 
 def deadline_for(begun: float, time_limit: float, runs: int) -> float:
@@ -230,7 +237,7 @@ def run_training(
     check_files(configs)
     for config in configs:
         make_folder(out / config.name)
-    old = [] if resume else [file for config in configs for file in files_of(out / config.name, config.name)]
+    old = {config.name: files_of(out / config.name, config.name, configs) for config in configs}
     # Drawn scenes are cached if any run wants them.
     data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
     stopped: list[int] = []
@@ -240,13 +247,14 @@ def run_training(
         say(f"{data.main} images and {data.extra} drawn scenes for training, {len(data.val.images)} for validation")
         for config in configs:
             runs.append(make_run(config, data, device, out, world, graphs))
-        if resume:
-            for run in runs:
+        for run in runs:
+            if resume:
                 run.resume()
+                if run.reached >= 1:
+                    say(f"{run.config.name} was trained to its end, and is only measured again")
+            elif world.rank == 0:
+                run.replaced = old[run.config.name]
         deadline = None if time_limit is None else deadline_for(begun, time_limit, len(runs))
-        if world.rank == 0:
-            for file in old:
-                file.unlink(missing_ok=True)
         finished = train(runs, data, deadline, say, lambda: bool(stopped), world)
         leave(world, [run.job for run in runs])  # to measure takes longer than other processes wait
         if finished and world.rank == 0:
@@ -262,7 +270,10 @@ def run_training(
         signal.signal(signal.SIGINT, before)
         leave(world, [run.job for run in runs], wait=False)
     errors = [run.error for run in runs if run.error]
-    if errors:
+    if errors and world.rank:
+        # To fail here would end the process that measures what is well.
+        print(f"process {world.rank}: {errors[0]}", file=sys.stderr)
+    elif errors:
         raise SegstreamError(errors[0])
     return finished
 

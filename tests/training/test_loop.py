@@ -123,3 +123,36 @@ def test_the_device_says_how_a_resumed_optimiser_works(camvid: Path, tmp_path: P
     assert train([again], data, None, print, lambda: False) and not again.error
     group = again.job.optimizer.param_groups[0]
     assert (group["capturable"], group["fused"], type(group["lr"])) == (False, False, float)
+
+
+def test_a_training_that_its_clock_ended_is_only_measured_again_unless_it_is_to_be_longer(
+    camvid: Path, tmp_path: Path
+) -> None:
+    run, data = start(config(camvid, mode="dense", epochs=9999.0), tmp_path)
+    assert train([run], data, time.monotonic() + 1, print, lambda: False) and run.reached == 1
+    ended = run.job.step
+    again, _ = start(config(camvid, mode="dense", epochs=9999.0), tmp_path)
+    again.resume()
+    assert train([again], data, None, print, lambda: False)
+    assert again.job.step == ended and again.history == run.history
+    longer, _ = start(config(camvid, mode="dense", epochs=ended / 2 + 1), tmp_path)  # two steps an epoch
+    longer.resume()
+    assert train([longer], data, None, print, lambda: False) and longer.job.step == ended + 2
+
+
+def test_a_clocked_training_that_stops_twice_goes_on_exactly(camvid: Path, tmp_path: Path) -> None:
+    settings = config(camvid, mode="dense", epochs=8.0)
+    run, data = start(settings, tmp_path)
+    assert not train([run], data, time.monotonic() + 2, print, lambda: run.job.step == 3 or run.reached > 0.9)
+    run.reached = 0.7  # as far as a clock may bring it
+    save_checkpoint(run.checkpoint, run.state())
+    rates = []
+    for stops in ((), (5, 7)):
+        going, _ = start(settings, tmp_path / "a")
+        save_checkpoint(going.checkpoint, load_checkpoint(run.checkpoint, torch.device("cpu")))
+        for step in (*stops, None):
+            going, _ = start(settings, tmp_path / "a")
+            going.resume()
+            train([going], data, None, print, lambda going=going, step=step: going.job.step == step)  # type: ignore[misc]
+        rates.append([float(value) for value in going.job.objective.network.state_dict()["logits.conv.bias"]])
+    assert rates[0] == rates[1]

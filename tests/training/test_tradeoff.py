@@ -58,6 +58,18 @@ def test_recipes_of_one_mode_are_kept_apart(tmp_path: Path) -> None:
     assert {p.seeds for p in found.values()} == {2}
 
 
+def test_seeds_may_start_from_files_of_their_own_and_know_other_settings(tmp_path: Path) -> None:
+    """Results of different ages: what the older one did not know it went without."""
+    files = [results(tmp_path, "reinforce", seed, 0.7, init=f"runs/x-{seed}/x-{seed}.safetensors") for seed in (0, 1)]
+    made = json.loads(files[1].read_text())
+    made["config"]["shuffled"] = 0.0
+    files[1].write_text(json.dumps(made))
+    found = [p for p in points(read_results(files)) if p.policy == "learned"]
+    assert [(p.network, p.seeds) for p in found] == [("reinforce", 2)]
+    files.append(results(tmp_path, "reinforce", 2, 0.7, "scratch"))
+    assert len({p.network for p in points(read_results(files))}) == 2
+
+
 def test_a_training_counts_once(tmp_path: Path) -> None:
     path = results(tmp_path, "reinforce", 0, 0.7)
     with pytest.raises(UsageError, match="tiny-0 and tiny-0 are one recipe and one seed"):

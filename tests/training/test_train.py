@@ -385,6 +385,24 @@ def test_processes_augment_and_sample_by_numbers_of_their_own() -> None:
     assert drawn[0] != drawn[1] and drawn[0] == drawn[2]
 
 
+def test_a_model_is_kept_where_it_lies(camvid: Path, tmp_path: Path) -> None:
+    """One that was copied to where the next training of its name would write, and one that the training starts from."""
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text("name: tiny\nmode: dense\ncrop: [128, 64]\nbatch: 2\nepochs: 9999\n")
+    (tmp_path / "tiny").mkdir()
+    file = tmp_path / "tiny" / "tiny.safetensors"
+    model = untrained_model()
+    save_model(model, file)
+    before = file.read_bytes()
+    options = ["--config", str(settings), "--data", str(camvid), "--device", "cpu", "--out", str(tmp_path)]
+    with pytest.raises(UsageError, match="or its model"):
+        main(options, standalone_mode=False)
+    threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(SystemExit):
+        main([*options, "--overwrite", "--set", f"init={file}"], standalone_mode=False)
+    assert (tmp_path / "tiny" / "checkpoint.pt").exists() and file.read_bytes() == before
+
+
 def test_ctrl_c_saves_a_checkpoint(camvid: Path, tmp_path: Path) -> None:
     settings = tmp_path / "tiny.yaml"
     settings.write_text(
