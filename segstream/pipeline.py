@@ -250,7 +250,7 @@ class Pipeline:
             if lane.output is not None:
                 lane.output.join()
             lane.feed.stop()
-        if self._controller is not None and self._segmenter.budget == self._told_budget:
+        if self._controller is not None and self._budget() == self._told_budget:
             self._segmenter.budget = self._own_budget
         self._collector.end()
         self._done.set()
@@ -302,10 +302,14 @@ class Pipeline:
                 self._steps -= 1
         self._put(lane, (result, fed.generation))
 
+    def _budget(self) -> float:
+        """What the segmenter holds to, of one that has none yet what it is taken to have."""
+        return getattr(self._segmenter, "budget", self._told_budget)
+
     def _tell_budget(self, allowed: float) -> None:
         """Hold the segmenter to what the target rate allows, within what its user does."""
-        if self._segmenter.budget != self._told_budget:
-            self._own_budget = self._told_budget = self._segmenter.budget  # changed while it runs
+        if self._budget() != self._told_budget:
+            self._own_budget = self._told_budget = self._budget()  # changed while it runs
         told = min(self._own_budget, allowed)
         if told != self._told_budget:  # what stays is not written over what the user sets just now
             self._segmenter.budget = self._told_budget = told
