@@ -119,6 +119,8 @@ class FileSource(Source):
                 raise SourceError(f"{name} holds no picture that can be decoded; check the file")
             self._pending.append(first)
             self.info = self._describe(first, kind, hwaccel is not None)
+            if options.loop and not self.info.seekable:
+                raise SourceError(f"{name} cannot be positioned, and so not played again; leave out loop")
             if options.start > 0:
                 self._position(options.start, before=False)
                 self._refuse_late_start()
@@ -182,7 +184,8 @@ class FileSource(Source):
             pixel_aspect=pixel_aspect,
             codec=stream.codec_context.name,
             decoder="cuda" if hardware else "software",
-            seekable=kind != "lavfi",  # a graph of filters makes its frames in order
+            # A graph of filters makes its frames in order, and a raw stream of no timestamps cannot be searched.
+            seekable=kind != "lavfi" and first.pts is not None,
         )
 
     def _decode(self) -> Iterator[VideoFrame]:

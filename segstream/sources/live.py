@@ -75,6 +75,8 @@ class LiveSource(Source):
         self._last_frame_at = time.monotonic()
         self._first_seconds: float | None = None  # of the first picture, from which start and end count
         self._end_at = math.inf  # when the end has come by the wall clock
+        self._past_end_at = math.inf  # when the first picture came that lies after the end
+        self._sound_over = False  # sound came that lies after the end
         self.state = "connecting"
         if options.hwaccel == "cuda":
             # Trying it out, as files do, takes a connection of its own, and many cameras serve one at a time.
@@ -198,8 +200,17 @@ class LiveSource(Source):
         if packet.pts is not None and packet.time_base is not None:
             seconds = float(packet.pts * packet.time_base)
             shift = self._clock.shift_for(seconds, time.monotonic())
-            if self._side(seconds + shift) == 0:
+            side = self._side(seconds + shift)
+            self._sound_over |= side > 0
+            if side == 0:
                 self._tap.put(packet, shift)
+
+    def _waits_for_sound(self, now: float) -> bool:
+        """Whether to read on after the end: streams may carry sound later than the pictures that it belongs to."""
+        if self._tap is None or self._tap_wanted is False or self._sound_over:
+            return False
+        self._past_end_at = min(self._past_end_at, now)
+        return now - self._past_end_at < _END_GRACE
 
     def _side(self, seconds: float) -> int:
         """-1 before the start that was asked for, 1 from the end on, 0 between."""
@@ -209,7 +220,7 @@ class LiveSource(Source):
         return -1 if since < self.options.start else 0
 
     def _publish(self, raw: VideoFrame) -> bool:
-        """Hand a picture to the consumer; False if it comes after the end."""
+        """Hand a picture to the consumer; False once nothing more is to be read."""
         now = self._last_frame_at = time.monotonic()
         seconds = None if raw.pts is None else float(raw.pts * (raw.time_base or self._time_base))
         item = (raw, self._clock.video(seconds, now), now)
@@ -219,7 +230,7 @@ class LiveSource(Source):
                 self._end_at = math.inf if self.options.end is None else now + self.options.end
                 self._changed.notify_all()
             if side := self._side(item[1]):
-                return side < 0
+                return side < 0 or self._waits_for_sound(now)
             if self.options.live == "all":
                 self._changed.wait_for(lambda: len(self._waiting) < _ALL_WAITING or self._stop.is_set())
                 self._last_frame_at = time.monotonic()  # waiting for our own consumer is no stall of the source

@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -242,3 +243,17 @@ def test_a_start_beyond_the_end_is_refused(tmp_path: Path) -> None:
 def test_a_graph_of_filters_cannot_be_positioned() -> None:
     with open_source("lavfi:testsrc=size=64x48:rate=10:duration=0.5") as source:
         assert not source.info.seekable and len(list(source)) == 5
+
+
+def test_a_raw_stream_cannot_be_positioned(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", 10)
+    with av.open(str(tmp_path / "a.mkv")) as film, av.open(str(tmp_path / "a.h264"), "w", format="h264") as raw:
+        stream = raw.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux(video=0):
+            if packet.pts is not None:
+                packet.stream = stream
+                raw.mux_one(packet)
+    with open_source(tmp_path / "a.h264") as source:
+        assert not source.info.seekable and len(list(source)) == 10
+    with pytest.raises(SourceError, match="cannot be positioned, and so not played again"):
+        open_source(tmp_path / "a.h264", SourceOptions(loop=True))

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from segstream.sources import SourceOptions, open_source
@@ -103,6 +105,40 @@ def test_sound_is_of_the_same_seconds(tmp_path: Path) -> None:
     first = frames[0].pts_seconds
     assert len(frames) == 20 and first == pytest.approx(0.4, abs=0.05)  # the sound of this file begins a little earlier
     assert first <= min(sound) < first + 0.1 and first + 0.7 < max(sound) < first + 0.8
+
+
+def late_sound(path: Path) -> Path:
+    """Three seconds of a transport stream whose sound comes 0.6 s after the pictures it belongs to, as broadcasts do."""
+    options = {"max_interleave_delta": "1"}
+    with av.open(str(path), "w", format="mpegts", container_options=options) as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.options = {"preset": "ultrafast", "tune": "zerolatency"}
+        audio = container.add_stream("aac", rate=48000)
+        audio.codec_context.layout = "mono"
+        packets: list[tuple[float, av.Packet]] = []
+        for i in range(75):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts, picture.time_base = i + 50, Fraction(1, 25)
+            packets += [(i / 25, packet) for packet in video.encode(picture)]
+        for i in range(140):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            sound.pts, sound.time_base, sound.sample_rate = i * 1024 + 96000, Fraction(1, 48000), 48000
+            packets += [(i * 1024 / 48000 + 0.6, packet) for packet in audio.encode(sound)]
+        for _, packet in sorted(packets, key=lambda entry: entry[0]):
+            container.mux_one(packet)
+    return path
+
+
+def test_sound_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    path = late_sound(tmp_path / "late.ts")
+    with camera_of(path, stays=True) as url, open_source(url, SourceOptions(live="all", end=1.6)) as source:
+        tap = source.tap_audio()
+        frames = list(source)
+        assert tap is not None
+        sound = [seconds for seconds, _ in tap.take(float("inf"))]
+    assert frames[-1].pts_seconds == pytest.approx(1.56, abs=0.05)
+    assert max(sound) > 1.5
 
 
 def test_hardware_decoding_that_was_asked_for_is_not_left_out_silently() -> None:
