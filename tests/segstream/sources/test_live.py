@@ -108,7 +108,7 @@ def test_sound_is_of_the_same_seconds(tmp_path: Path) -> None:
 
 
 def late_sound(path: Path) -> Path:
-    """Three seconds of a transport stream whose sound comes 0.6 s after the pictures it belongs to, as broadcasts do."""
+    """Three seconds of a transport stream whose sound comes 0.6 s after the pictures it belongs to."""
     options = {"max_interleave_delta": "1"}
     with av.open(str(path), "w", format="mpegts", container_options=options) as container:
         video = container.add_stream("libx264", rate=25)
