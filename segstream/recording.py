@@ -293,7 +293,9 @@ def _refuse_inputs(targets: tuple[Any, ...], inputs: Sequence[Path], parts: bool
             raise OutputError(f"{target} is a source of this recording and stays as it is; choose another name")
     if video is not None and parts:
         part = re.compile(re.escape(video.stem) + r"-\d{3,}" + re.escape(video.suffix))
-        for path in inputs:
+        # A link is as good as the part that it leads to.
+        names = [*inputs, *(Path(os.path.realpath(path)) for path in inputs)]
+        for path in names:
             if part.fullmatch(path.name) and _same(path.parent, video.parent):
                 raise OutputError(f"{path} is a source, and a part of {video} would have its name; choose another name")
     folders = {path.parent for path in inputs if path.suffix.lower() == ".png"}

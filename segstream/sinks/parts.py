@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+# The comment of a file that is a part, so that nothing else is taken for one, like "drive-720.mp4" beside "drive.mp4".
+PART_COMMENT = "one part of a recording by segstream"
+_LOOKED_AT = 16_384  # bytes at each end of a file; the comment is at the begin, and in a finished MP4 at the end
 
 
 def part_name(path: Path, number: int) -> Path:
@@ -31,12 +35,35 @@ def parts_there(path: Path) -> dict[int, Path]:
     return found
 
 
-def remove_oldest(path: Path, ours: Collection[Path], keep_bytes: int) -> tuple[list[Path], list[str]]:
+def recorded_parts(path: Path) -> dict[Path, int]:
+    """The parts of the video `path` that recordings have left, and when each was modified, in nanoseconds."""
+    found: dict[Path, int] = {}
+    for part in parts_there(path).values():
+        with suppress(OSError):  # what cannot be read is not known to be a part, and stays
+            if part.is_file() and _has_comment(part):
+                found[part] = part.stat().st_mtime_ns
+    return found
+
+
+def _has_comment(part: Path) -> bool:
+    """Whether a recording says that it is a part. Not asked of FFmpeg, which would decode some of each file."""
+    comment = PART_COMMENT.encode()
+    with open(part, "rb") as file:
+        if comment in file.read(_LOOKED_AT):
+            return True
+        file.seek(max(0, part.stat().st_size - _LOOKED_AT))
+        return comment in file.read(_LOOKED_AT)
+
+
+def remove_oldest(
+    path: Path, ours: Collection[Path], earlier: Mapping[Path, int], keep_bytes: int
+) -> tuple[list[Path], list[str]]:
     """Remove parts of the video `path`, the oldest first and never the newest, until they fit into `keep_bytes`.
 
     Args:
         path: the video.
         ours: parts that this recording has written. Those of earlier ones are older, whatever their numbers.
+        earlier: those of earlier ones, as `recorded_parts` found them when this recording began.
         keep_bytes: what all together may have.
 
     Returns:
@@ -47,7 +74,7 @@ def remove_oldest(path: Path, ours: Collection[Path], keep_bytes: int) -> tuple[
     sizes: dict[Path, int] = {}
     for part in (there[number] for number in numbers):
         with suppress(OSError):  # somebody else has removed it
-            if part.is_file():
+            if part.is_file() and (part in ours or part in earlier):
                 sizes[part] = part.stat().st_size
     total = sum(sizes.values())
     removed: list[Path] = []

@@ -22,7 +22,7 @@ from segstream.frames import Frame, Result
 from segstream.sinks.audio import AudioWriter
 from segstream.sinks.base import OutputFile, Sink, output_error
 from segstream.sinks.encoders import CONTAINERS, Encoder, choose_encoder, configure
-from segstream.sinks.parts import part_name, parts_there, remove_oldest
+from segstream.sinks.parts import PART_COMMENT, part_name, parts_there, recorded_parts, remove_oldest
 from segstream.sinks.soundtrack import Soundtrack
 from segstream.sinks.tail import trim_tail
 from segstream.sinks.timeline import Timeline, file_time_base
@@ -55,7 +55,7 @@ class VideoOptions:
         segment_seconds: start a new file after this many seconds (`name-000.mp4`, `name-001.mp4`, ...). Where such
             files are there already and may not be overwritten, the numbers go on after the highest.
         keep_bytes: remove the oldest segments when all together are larger than this, those of earlier recordings under
-            this name included.
+            this name included. They are known by a comment in the file; others stay.
     """
 
     codec: str = "auto"
@@ -116,6 +116,7 @@ class VideoSink(Sink):
         # The encoder and the target are tried now, so that a mistake shows before any work is done.
         width, height = (source.info.width, source.info.height) if source else (64, 64)
         self._choose(width, height)
+        self._earlier = {} if self.options.keep_bytes is None else recorded_parts(self.path)
         if self.options.segment_seconds is not None:
             self._go_on_from(0)
         self._target: OutputFile | None = OutputFile(self._name(), self.options.overwrite)
@@ -191,6 +192,8 @@ class VideoSink(Sink):
         origin = ticks if is_part else min(ticks, round(source_start / timeline.time_base))
         rate = (self._source.info.rate if self._source else None) or Fraction(25)
         file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
+        if self.options.segment_seconds is not None:
+            file.set_comment(PART_COMMENT)
         try:
             self._shape_pixels(file)
             if self._sound is not None:
@@ -225,7 +228,7 @@ class VideoSink(Sink):
         finally:
             self._segment += 1
         if self.options.keep_bytes is not None:
-            removed, notes = remove_oldest(self.path, self.outputs, self.options.keep_bytes)
+            removed, notes = remove_oldest(self.path, self.outputs, self._earlier, self.options.keep_bytes)
             self.outputs = [path for path in self.outputs if path not in removed]
             self.notes.extend(note for note in notes if note not in self.notes)
 
@@ -274,6 +277,10 @@ class _VideoFile:
         stream.codec_context.time_base = self._time_base
         stream.time_base = self._time_base
         self._stream = stream
+
+    def set_comment(self, comment: str) -> None:
+        """Say what the file is."""
+        self._container.metadata["comment"] = comment
 
     def set_pixel_aspect(self, aspect: Fraction) -> bool:
         """Say how wide a pixel is for its height. False if neither the container nor the codec can."""

@@ -79,6 +79,16 @@ def test_a_source_is_never_written_onto(tmp_path: Path) -> None:
     assert segstream.record(film, tmp_path / "new.mp4", model=Quick()).frames == 4
 
 
+def test_a_link_to_a_part_is_never_written_onto(tmp_path: Path) -> None:
+    part = write_video(tmp_path / "cam-005.mp4", 4)
+    (tmp_path / "latest.mp4").symlink_to(part.name)
+    (tmp_path / "other.mp4").symlink_to("latest.mp4")
+    for source in ("latest.mp4", "other.mp4"):
+        with pytest.raises(OutputError, match=r"cam-005.mp4 is a source, and a part of .*cam.mp4 would have its name"):
+            segstream.record(tmp_path / source, tmp_path / "cam.mp4", model=Quick(), segment_seconds=1.0)
+    assert segstream.record(tmp_path / "latest.mp4", tmp_path / "cam.mp4", model=Quick()).frames == 4
+
+
 def test_a_source_given_as_a_url_is_never_written_onto(tmp_path: Path) -> None:
     film = write_video(tmp_path / "fïlm-000.mp4", 4)
     photos = tmp_path / "photos"

@@ -12,7 +12,7 @@ import pytest
 import segstream
 from segstream.errors import OutputError, UsageError
 from segstream.pipeline import DrawOptions
-from segstream.sinks.parts import remove_oldest
+from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
 from tests.segstream.media import Quick, picture, read_video, write_video
 
 PLAIN = DrawOptions(view="source", grid=False)
@@ -192,7 +192,7 @@ def test_overwritten_segments_count_and_go_first(tmp_path: Path) -> None:
     size = max(path.stat().st_size for path in record(source, tmp_path / "cam.mkv", segment_seconds=1.0).outputs)
     old = [tmp_path / f"cam-{number:03d}.mkv" for number in (2, 3, 7, 8)]
     for path in old:
-        path.write_bytes(b"x" * size)
+        path.write_bytes(PART_COMMENT.encode().ljust(size))
     others = [
         tmp_path / name for name in ("cam-20240131.mkv", "cam-07.mkv", "cam-0007.mkv", "cam-007.mp4", "x-007.mkv")
     ]
@@ -204,6 +204,42 @@ def test_overwritten_segments_count_and_go_first(tmp_path: Path) -> None:
     assert [path.name for path in summary.outputs] == [f"cam-{i:03d}.mkv" for i in range(4)]
     assert not old[2].exists() and old[3].exists() and all(path.exists() for path in others)
     assert all(len(read_video(path).times) == 25 for path in summary.outputs)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".mkv", ".webm"])
+def test_parts_are_known_finished_and_not(tmp_path: Path, suffix: str) -> None:
+    """One that a recorder was torn away from counts too."""
+    source, video = write_video(tmp_path / "in.mp4", 100, audio="aac"), tmp_path / f"cam{suffix}"
+    unfinished = tmp_path / f"cam-007{suffix}"
+
+    class Watching(Quick):
+        def __call__(self, frame, *previous):
+            if frame.index == 90:
+                unfinished.write_bytes((tmp_path / f"cam-001{suffix}").read_bytes())
+            return super().__call__(frame, *previous)
+
+    summary = segstream.record(source, video, model=Watching(), draw=PLAIN, segment_seconds=2.0)
+    parts = [*summary.outputs, unfinished]
+    assert len(parts) == 3 and list(recorded_parts(video)) == parts
+    for path in parts:
+        with av.open(str(path)) as container:
+            assert PART_COMMENT in container.metadata.values()
+
+
+def test_only_what_a_recorder_made_is_removed(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", 100)
+    others = [tmp_path / name for name in ("cam-000.mp4", "cam-720.mp4", "cam-2023.mp4")]
+    for path in others:
+        record(source, path)
+    before = [path.read_bytes() for path in others]
+    first = record(source, tmp_path / "cam.mp4", segment_seconds=2.0)
+    assert [path.name for path in first.outputs] == ["cam-2024.mp4", "cam-2025.mp4"]
+    size = max(path.stat().st_size for path in first.outputs)
+    again = record(source, tmp_path / "cam.mp4", segment_seconds=2.0, keep_bytes=int(3.5 * size))
+    assert [path.name for path in again.outputs] == ["cam-2026.mp4", "cam-2027.mp4"]
+    left = sorted(tmp_path.glob("cam-*"))
+    assert left == sorted([*others, first.outputs[1], *again.outputs])
+    assert [path.read_bytes() for path in others] == before
 
 
 def test_a_part_that_comes_in_between_ends_nothing(tmp_path: Path) -> None:
@@ -221,7 +257,7 @@ def test_a_part_that_comes_in_between_ends_nothing(tmp_path: Path) -> None:
 
 def test_a_part_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
-        (tmp_path / f"cam-{number:03d}.mkv").write_bytes(b"12345")
+        (tmp_path / f"cam-{number:03d}.mkv").write_bytes(PART_COMMENT.encode())
     unlink = Path.unlink
 
     def refusing(path: Path, missing_ok: bool = False) -> None:  # root, who may run this, is refused nothing
@@ -230,7 +266,8 @@ def test_a_part_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pyte
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refusing)
-    removed, notes = remove_oldest(tmp_path / "cam.mkv", [], 5)
+    video = tmp_path / "cam.mkv"
+    removed, notes = remove_oldest(video, [], recorded_parts(video), len(PART_COMMENT))
     assert removed == [tmp_path / "cam-001.mkv"]
     assert len(notes) == 1 and "cam-000.mkv cannot be removed" in notes[0]
 
