@@ -63,7 +63,8 @@ def remove_oldest(
     Args:
         path: the video.
         ours: parts that this recording has written. Those of earlier ones are older, whatever their numbers.
-        earlier: those of earlier ones, as `recorded_parts` found them when this recording began.
+        earlier: those of earlier ones, as `recorded_parts` found them when this recording began. One that has been
+            modified since is another recorder's, who may still write it: it neither counts nor goes.
         keep_bytes: what all together may have.
 
     Returns:
@@ -74,7 +75,7 @@ def remove_oldest(
     sizes: dict[Path, int] = {}
     for part in (there[number] for number in numbers):
         with suppress(OSError):  # somebody else has removed it
-            if part.is_file() and (part in ours or part in earlier):
+            if part.is_file() and (part in ours or earlier.get(part) == part.stat().st_mtime_ns):
                 sizes[part] = part.stat().st_size
     total = sum(sizes.values())
     removed: list[Path] = []

@@ -55,7 +55,8 @@ class VideoOptions:
         segment_seconds: start a new file after this many seconds (`name-000.mp4`, `name-001.mp4`, ...). Where such
             files are there already and may not be overwritten, the numbers go on after the highest.
         keep_bytes: remove the oldest segments when all together are larger than this, those of earlier recordings under
-            this name included. They are known by a comment in the file; others stay.
+            this name included. They are known by a comment in the file; others stay, and those that another recorder
+            writes meanwhile.
     """
 
     codec: str = "auto"

@@ -11,7 +11,9 @@ import pytest
 
 import segstream
 from segstream.errors import OutputError, UsageError
+from segstream.frames import Frame, Result
 from segstream.pipeline import DrawOptions
+from segstream.sinks import VideoOptions, VideoSink
 from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
 from tests.segstream.media import Quick, picture, read_video, write_video
 
@@ -240,6 +242,33 @@ def test_only_what_a_recorder_made_is_removed(tmp_path: Path) -> None:
     left = sorted(tmp_path.glob("cam-*"))
     assert left == sorted([*others, first.outputs[1], *again.outputs])
     assert [path.read_bytes() for path in others] == before
+
+
+def test_two_recorders_of_one_name_leave_each_other_their_files(tmp_path: Path) -> None:
+    options = VideoOptions(segment_seconds=0.4, keep_bytes=1)
+    image = picture(0, 64, 48)
+
+    def result(index: int) -> Result:
+        frame = Frame(image=image, index=index, pts=index, time_base=Fraction(1, 25), pts_seconds=index / 25)
+        return Quick()(frame)
+
+    one = VideoSink(tmp_path / "cam.mkv", options=options)
+    for index in range(15):
+        one.write(result(index), image)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["cam-000.mkv", "cam-001.mkv"]
+    other = VideoSink(tmp_path / "cam.mkv", options=options)
+    for index in range(25):
+        if index < 3:
+            one.write(result(15 + index), image)
+        other.write(result(index), image)
+    assert one.outputs == [tmp_path / "cam-000.mkv", tmp_path / "cam-001.mkv"]
+    for index in range(18, 20):
+        one.write(result(index), image)
+    assert (tmp_path / "cam-001.mkv").exists()
+    one.close()
+    other.close()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["cam-001.mkv", "cam-004.mkv"]
+    assert len(read_video(tmp_path / "cam-001.mkv").times) == 10
 
 
 def test_a_part_that_comes_in_between_ends_nothing(tmp_path: Path) -> None:
