@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segstream.errors import OutputError
 from segstream.frames import Result
 from segstream.sinks.base import OutputFile, Sink, output_error
 from segstream.sinks.rle import coco_rle
@@ -42,12 +44,21 @@ class JsonlSink(Sink):
             raise output_error(self.path, error) from error
 
     def close(self) -> None:
-        self._close_file()
-        self._target.commit()
+        try:
+            self._close_file()
+            self._target.commit()
+        except OutputError:
+            self._leave()
+            raise
 
     def abort(self) -> None:
-        self._close_file()
+        with suppress(OutputError):  # the line that could not be written is tried again
+            self._close_file()
         self._target.discard_if_empty()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Say where an unfinished file is."""
         left = self._target.leave()
         if left:
             self.notes.append(left)

@@ -225,6 +225,8 @@ class VideoSink(Sink):
         try:
             file.close(last)
         except (OSError, av.error.FFmpegError) as error:
+            file.trim()
+            self._leave(file)
             raise error if isinstance(error, OutputError) else output_error(self._name(), error) from error
         finally:
             self._segment += 1
@@ -240,9 +242,13 @@ class VideoSink(Sink):
         file, self._file = self._file, None
         if file is not None:
             file.abort()
-            left = file.target.leave()
-            if left:
-                self.notes.append(left)
+            self._leave(file)
+
+    def _leave(self, file: _VideoFile) -> None:
+        """Say where an unfinished file is."""
+        left = file.target.leave()
+        if left:
+            self.notes.append(left)
 
 
 class _VideoFile:
@@ -348,6 +354,10 @@ class _VideoFile:
             self._mux(None)
         with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
             self._container.close()
+        self.trim()
+
+    def trim(self) -> None:
+        """Take off what a failed write has left half done."""
         if self._is_mp4 and self.target.working.is_file():
             with contextlib.suppress(OSError):
                 trim_tail(self.target.working)

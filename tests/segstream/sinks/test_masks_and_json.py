@@ -16,9 +16,10 @@ from PIL import Image
 
 import segstream
 from segstream.errors import OutputError
+from segstream.frames import Frame
 from segstream.sinks import JsonlSink, coco_rle
 from segstream.sinks.masks import palette_png
-from tests.segstream.media import PALETTE, Quick, write_video
+from tests.segstream.media import PALETTE, Quick, files_end_at, write_video
 
 
 def decode_rle(rle: dict) -> np.ndarray:
@@ -134,6 +135,34 @@ def test_after_a_failure_the_unfinished_lines_are_named(
     sink.abort()
     assert sink.notes == []
     assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.jsonl", "a.part.jsonl"]
+
+
+@pytest.mark.parametrize("written", [0, 3])
+def test_lines_that_a_full_disk_ends_are_named(tmp_path: Path, written: int) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("precious")
+    frame = Frame(image=np.zeros((8, 8, 3), np.uint8), pts_seconds=0.0)
+    sink = JsonlSink(path, overwrite=True)
+    for _ in range(written):
+        sink.write(Quick()(frame), None)
+    with files_end_at(sum(part.stat().st_size for part in tmp_path.glob("a.part*")) + 20):
+        with pytest.raises(OutputError, match="File too large"):
+            sink.write(Quick()(frame), None)
+        sink.abort()
+    assert sink.notes == [f"the old a.jsonl is untouched, the new one is {tmp_path / 'a.part.jsonl'}"]
+    assert path.read_text() == "precious"
+
+
+def test_lines_that_cannot_take_their_place_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("precious")
+    sink = JsonlSink(path, overwrite=True)
+    sink.write(Quick()(Frame(image=np.zeros((8, 8, 3), np.uint8), pts_seconds=0.0)), None)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OutputError, match="cannot be written any further"):
+        sink.close()
+    assert sink.notes == [f"the old a.jsonl is untouched, the new one is {tmp_path / 'a.part.jsonl'}"]
 
 
 def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:

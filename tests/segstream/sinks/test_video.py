@@ -15,7 +15,7 @@ from segstream.frames import Frame, Result
 from segstream.pipeline import DrawOptions
 from segstream.sinks import VideoOptions, VideoSink
 from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
-from tests.segstream.media import Quick, picture, read_video, write_video
+from tests.segstream.media import Quick, files_end_at, picture, read_video, write_video
 
 PLAIN = DrawOptions(view="source", grid=False)
 
@@ -361,6 +361,25 @@ def test_overwriting_replaces_only_when_complete(tmp_path: Path) -> None:
     assert len(read_video(out).times) == 60
     # The unfinished one may be all that is left of something, so it is not overwritten either.
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.mp4", "out.part.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_that_cannot_be_finished_is_named(tmp_path: Path, suffix: str) -> None:
+    out, unfinished = tmp_path / f"out{suffix}", tmp_path / f"out.part{suffix}"
+    out.write_bytes(b"precious")
+    sink = VideoSink(out, options=VideoOptions(overwrite=True))
+    for index in range(50):
+        image = picture(index, 96, 64)
+        frame = Frame(image=image, index=index, pts=index, time_base=Fraction(1, 25), pts_seconds=index / 25)
+        sink.write(Quick()(frame), image)
+    with files_end_at(unfinished.stat().st_size + 20):
+        with pytest.raises(OutputError, match="cannot be written any further"):
+            sink.close()
+        sink.abort()
+    assert sink.notes == [f"the old {out.name} is untouched, the new one is {unfinished}"]
+    assert out.read_bytes() == b"precious"
+    with av.open(str(unfinished)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 20
 
 
 def test_no_sound_and_other_tracks(tmp_path: Path) -> None:
