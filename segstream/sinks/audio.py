@@ -61,9 +61,9 @@ class AudioWriter:
             frame_size=self._stream.codec_context.frame_size or None,
         )
 
-    def write(self, until: float) -> None:
+    def write(self, until: float, closing: bool = False) -> None:
         """Write the sound before `until` seconds of the file."""
-        for time, seconds, packet in self._sound.take(until - self._shift):
+        for time, seconds, packet in self._sound.take(until - self._shift, closing):
             base = packet.time_base or Fraction(1, 48_000)
             at = time + self._shift
             # What comes before the first picture is left out, but for the samples an encoder begins with.
@@ -108,7 +108,7 @@ class AudioWriter:
 
     def close(self, until: float, last: bool) -> None:
         """Write what is left: all if this is the `last` file and the source has ended, else up to `until` seconds."""
-        self.write(float("inf") if last and self._sound.tap.complete else until)
+        self.write(float("inf") if last and self._sound.tap.complete else until, closing=True)
         if not self._copy:
             self._encode(None)
             self._container.mux(self._stream.encode(None))

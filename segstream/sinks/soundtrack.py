@@ -14,6 +14,7 @@ _BACK, _AHEAD = 0.03, 60.0
 # Sound may be met this long before the pictures that jump with it: seconds and frames.
 _PATIENCE, _PATIENT_FRAMES = 2.0, 32
 _NEAR = 10.0  # seconds between pictures and sound that a file may hold side by side
+_NEARLY = 1.0  # seconds back that sound which jumps alone may be heard again, without being moved
 _MAX_WAITING = 30_000  # packets; more are left to the tap, which throws the oldest away
 _MAX_JUMPS = 16
 
@@ -69,8 +70,12 @@ class Soundtrack:
         """From `at` on pictures come `shift` seconds later than the source says: its times went back or ahead."""
         self._jumps.append(_Jump(back, at, shift))
 
-    def take(self, until: float) -> list[tuple[float, float, Packet]]:
-        """Remove and return what begins before `until`: seconds of the recording, seconds of the source, packet."""
+    def take(self, until: float, closing: bool = False) -> list[tuple[float, float, Packet]]:
+        """Remove and return what begins before `until`: seconds of the recording, seconds of the source, packet.
+
+        With `closing` a file ends there, and what waits for the pictures to jump with it is returned too. It goes on
+        waiting, for the next file: where the pictures do jump its place is there.
+        """
         if until < float("inf"):
             self._pictures = until
         self._collect()
@@ -80,6 +85,8 @@ class Soundtrack:
             jump = None if following is None else self._jump_with(following)
             self._give(taken, until if jump is None else min(until, jump.at))
             if following is None or not self._follow(following, jump, until):
+                if closing and following is not None and jump is None and not self._runs[0].packets:
+                    taken.extend(self._waiting(following, until))
                 return taken
 
     def _collect(self) -> None:
@@ -114,6 +121,14 @@ class Soundtrack:
             self._end = at + length
             taken.append((at, seconds, packet))
 
+    def _waiting(self, run: _Run, until: float) -> list[tuple[float, float, Packet]]:
+        """What a run has between the sound given out and `until`, if it is heard there should it have jumped alone."""
+        # One whose times went far back is most likely the next pass of a loop, and that of the last has just ended.
+        if run.packets[0][0] + self._shift < self._end - _NEARLY:
+            return []
+        placed = [(seconds + self._shift, seconds, length, packet) for seconds, length, packet in run.packets]
+        return [(at, seconds, packet) for at, seconds, length, packet in placed if self._end - length / 2 <= at < until]
+
     def _follow(self, following: _Run, jump: _Jump | None, until: float) -> bool:
         """Go on with the following run if it is time to."""
         at = following.packets[0][0] + self._shift
@@ -129,7 +144,7 @@ class Soundtrack:
             # The pictures have still to come to this jump, or will never make it: then the sound alone goes on.
             if until <= max(following.seen, self._end) + self._patience:
                 return False
-            if at < self._end - 1.0:
+            if at < self._end - _NEARLY:
                 self._shift += self._end - at
             self._from = self._end
         elif at >= until:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import segstream
+from segstream.sinks.audio import AudioWriter
 from segstream.sinks.soundtrack import Soundtrack
 from segstream.sources.audio import audio_tap
 from tests.segstream.media import Quick, picture, read_video
@@ -127,6 +128,48 @@ def test_joined_recordings(tmp_path: Path, suffix: str, first: float, sound: flo
     assert max(map(abs, late)) < 0.003, late
     # Sound of the first part beyond its pictures may be heard a moment longer, until that of the second is met.
     assert len(late) * STEP == pytest.approx(min(sound, 2) + 3, abs=0.1 + min(max(0, sound - 2), 0.5))
+
+
+@pytest.mark.parametrize("mode", ["copy", "transcode"])
+def test_sound_that_waits_is_heard_at_the_end_of_a_file(tmp_path: Path, mode: str) -> None:
+    """The sound's times step back by 0.3 s, twice, and files end before it is clear that the pictures' do not."""
+    path = write_noisy(tmp_path / "in.mkv", 7, (0, 7))
+    with av.open(str(path)) as container:
+        tap = audio_tap(container)
+        assert tap is not None
+        sound = Soundtrack(tap, 0.04)
+        coming = [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
+        for number, (begin, end) in enumerate([(0.0, 3.0), (3.0, 4.0), (4.0, 6.0)]):
+            with av.open(str(tmp_path / f"{number}.mkv"), "w") as out:
+                writer = AudioWriter(out, sound, mode, -begin, [])
+                out.start_encoding()
+                for now in np.arange(begin, end, 0.04):
+                    while coming and (seconds := coming[0].pts * coming[0].time_base) < now + 1:
+                        packet = coming.pop(0)
+                        packet.pts -= round(0.3 * ((seconds > 2.9) + (seconds > 5.9)) / packet.time_base)
+                        tap.put(packet)
+                    writer.write(now - begin)
+                writer.close(end - begin, last=number == 2)
+    for number, length in enumerate([3, 1, 2]):
+        heard = [at for at, _ in packets(tmp_path / f"{number}.mkv")]
+        assert heard[0] < 0.07 and heard[-1] == pytest.approx(length, abs=0.07), number
+        assert all(0 < gap < 0.05 for gap in np.diff(heard)), number
+
+
+def test_a_file_that_ends_before_a_jump_takes_nothing_from_the_next(tmp_path: Path) -> None:
+    with av.open(str(write_noisy(tmp_path / "in.mkv", 4, (0, 4)))) as container:
+        tap = audio_tap(container)
+        assert tap is not None
+        sound = Soundtrack(tap, 0.04)
+        every = [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
+        for packet in (*every[:85], *every[75:]):  # 1.8 s, then on from 1.6 s
+            tap.put(packet)
+        ended = sound.take(1.92, closing=True)
+        sound.pictures_jumped(every[94].pts * every[94].time_base, 19 * STEP, back=True)
+        after = [time for now in np.arange(1.96, 4.6, 0.04) for time, _, _ in sound.take(now)]
+    assert len(ended) == 90 and ended[-1][0] < 1.92  # how could it know
+    assert len(after) == len(every) - 75 and after[0] == pytest.approx(94 * STEP, abs=2e-3)
+    assert np.allclose(np.diff(after), STEP, atol=2e-3)
 
 
 def test_sound_that_jumps_alone_goes_on_where_it_was(tmp_path: Path) -> None:
