@@ -98,11 +98,10 @@ class OutputFile:
         except OSError:
             pass  # it is in nobody's way
 
-    def leave(self) -> str | None:
-        """After a failure: the old file stays. Says where the unfinished new one is, if there is one."""
-        if not self._replaces or not self.working.exists():
-            return None
-        return f"the old {self.path.name} is untouched, the new one is {self.working}"
+    def leave(self, notes: list[str]) -> None:
+        """After a failure: the old file stays. Adds a note where the unfinished new one is, if there is one."""
+        if self._replaces and self.working.exists():
+            notes.append(f"the old {self.path.name} is untouched, the new one is {self.working}")
 
 
 def _free_name(path: Path) -> Path:

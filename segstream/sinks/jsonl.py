@@ -48,20 +48,14 @@ class JsonlSink(Sink):
             self._close_file()
             self._target.commit()
         except OutputError:
-            self._leave()
+            self._target.leave(self.notes)
             raise
 
     def abort(self) -> None:
         with suppress(OutputError):  # the line that could not be written is tried again
             self._close_file()
         self._target.discard_if_empty()
-        self._leave()
-
-    def _leave(self) -> None:
-        """Say where an unfinished file is."""
-        left = self._target.leave()
-        if left:
-            self.notes.append(left)
+        self._target.leave(self.notes)
 
     def _close_file(self) -> None:
         try:

@@ -226,7 +226,7 @@ class VideoSink(Sink):
             file.close(last)
         except (OSError, av.error.FFmpegError) as error:
             file.trim()
-            self._leave(file)
+            file.target.leave(self.notes)
             raise error if isinstance(error, OutputError) else output_error(self._name(), error) from error
         finally:
             self._segment += 1
@@ -242,13 +242,7 @@ class VideoSink(Sink):
         file, self._file = self._file, None
         if file is not None:
             file.abort()
-            self._leave(file)
-
-    def _leave(self, file: _VideoFile) -> None:
-        """Say where an unfinished file is."""
-        left = file.target.leave()
-        if left:
-            self.notes.append(left)
+            file.target.leave(self.notes)
 
 
 class _VideoFile:

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.packet import Packet
 
 import segstream
 from segstream.sinks.audio import AudioWriter
 from segstream.sinks.soundtrack import Soundtrack
-from segstream.sources.audio import audio_tap
+from segstream.sources.audio import AudioTap, audio_tap
 from tests.segstream.media import Quick, picture, read_video
 
 STEP = 1024 / 48_000  # seconds of a packet of AAC
@@ -54,6 +56,13 @@ def packets(path: Path) -> list[tuple[float, bytes]]:
     with av.open(str(path)) as container:
         found = [(float(p.pts * p.time_base), bytes(p)[-60:]) for p in container.demux(audio=0) if p.size]
     return found
+
+
+def sound_of(container: InputContainer) -> tuple[AudioTap, list[Packet]]:
+    """A tap of a container's sound, and the packets to put into it."""
+    tap = audio_tap(container)
+    assert tap is not None
+    return tap, [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
 
 
 def lateness(out: Path, *parts: tuple[Path, float, float]) -> list[float]:
@@ -135,10 +144,8 @@ def test_sound_that_waits_is_heard_at_the_end_of_a_file(tmp_path: Path, mode: st
     """The sound's times step back by 0.3 s, twice, and files end before it is clear that the pictures' do not."""
     path = write_noisy(tmp_path / "in.mkv", 7, (0, 7))
     with av.open(str(path)) as container:
-        tap = audio_tap(container)
-        assert tap is not None
+        tap, coming = sound_of(container)
         sound = Soundtrack(tap, 0.04)
-        coming = [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
         for number, (begin, end) in enumerate([(0.0, 3.0), (3.0, 4.0), (4.0, 6.0)]):
             with av.open(str(tmp_path / f"{number}.mkv"), "w") as out:
                 writer = AudioWriter(out, sound, mode, -begin, [])
@@ -158,10 +165,8 @@ def test_sound_that_waits_is_heard_at_the_end_of_a_file(tmp_path: Path, mode: st
 
 def test_a_file_that_ends_before_a_jump_takes_nothing_from_the_next(tmp_path: Path) -> None:
     with av.open(str(write_noisy(tmp_path / "in.mkv", 4, (0, 4)))) as container:
-        tap = audio_tap(container)
-        assert tap is not None
+        tap, every = sound_of(container)
         sound = Soundtrack(tap, 0.04)
-        every = [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
         for packet in (*every[:85], *every[75:]):  # 1.8 s, then on from 1.6 s
             tap.put(packet)
         ended = sound.take(1.92, closing=True)
@@ -175,10 +180,8 @@ def test_a_file_that_ends_before_a_jump_takes_nothing_from_the_next(tmp_path: Pa
 def test_sound_that_jumps_alone_goes_on_where_it_was(tmp_path: Path) -> None:
     path = write_noisy(tmp_path / "in.mp4", 4, (0, 4))
     with av.open(str(path)) as container:
-        tap = audio_tap(container)
-        assert tap is not None
+        tap, every = sound_of(container)
         sound = Soundtrack(tap, 0.04)
-        every = [packet for packet in container.demux(audio=0) if packet.pts is not None and packet.pts >= 0]
         for packet in (*every, *every[:47]):  # a second of it comes again
             tap.put(packet)
         heard = [time for now in np.arange(0.04, 8, 0.04) for time, _, _ in sound.take(now)]
