@@ -154,5 +154,6 @@ def test_a_clocked_training_that_stops_twice_goes_on_exactly(camvid: Path, tmp_p
             going, _ = start(settings, tmp_path / "a")
             going.resume()
             train([going], data, None, print, lambda going=going, step=step: going.job.step == step)  # type: ignore[misc]
+        assert going.resumed == (run.job.step, 0.7)  # another point of the same line would round otherwise
         rates.append([float(value) for value in going.job.objective.network.state_dict()["logits.conv.bias"]])
     assert rates[0] == rates[1]
