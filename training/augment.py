@@ -41,7 +41,7 @@ def augment(
     normalisation and ignored in the labels, as the padding to whole blocks is when the network is used.
 
     Args:
-        images: uint8 [N, 3, H, W], RGB.
+        images: uint8 or float32 [N, 3, H, W], RGB, 0..255.
         labels: uint8 [N, H, W].
         crop: width and height of the result.
         scale: smallest and largest scale; its logarithm is drawn uniformly.

@@ -11,6 +11,7 @@ import yaml
 from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import UsageError
 from segstream.models.swiftnet import ENCODERS, SHALLOW_STAGES
+from segstream.training.paste import SLOTS
 from segstream.training.setting_types import as_setting, describe
 
 MODES = ("dense", "mixed", "reinforce", "policy")
@@ -46,6 +47,8 @@ class TrainConfig:
         scale: smallest and largest random scale.
         aspect: largest random change of the ratio of width to height, in either direction; 1 keeps it.
         jitter: strength of the colour jitter, 0..1.
+        pasted: how many small objects of rare classes, cut out of training images, each image gets on average, at other
+            places than where they were; see `segstream.training.paste`. 0 is off.
         batch: images a step, of all processes together.
         epochs: passes over the data set.
         lr, policy_lr: peak learning rates of network and policy network.
@@ -100,6 +103,7 @@ class TrainConfig:
     scale: tuple[float, float] = (0.6, 2.0)
     aspect: float = 1.0
     jitter: float = 0.3
+    pasted: float = 0.0
     batch: int = 16
     epochs: float = 400
     lr: float = 1e-3
@@ -144,6 +148,7 @@ class TrainConfig:
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
         for key in ("lr", "policy_lr", "encoder_lr", "evaluations"):
             check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
+        check(0 <= self.pasted <= SLOTS, "pasted", self.pasted, f"a number from 0 to {SLOTS}")
         for key in ("weight_decay", "distill", "lovasz"):
             check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         check(self.seed >= 0, "seed", self.seed, "0 or more")

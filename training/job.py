@@ -15,6 +15,7 @@ from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
 from segstream.training.config import TrainConfig
 from segstream.training.objective import TERMS, Objective, judged, needs_judge, parameter_groups
+from segstream.training.paste import Objects, paste
 from segstream.training.reinforce import count_for
 
 WARM_STEPS = 3  # eager steps before a step is captured as a CUDA graph, in which libraries choose their algorithms
@@ -47,6 +48,7 @@ class Job:
         graphs: capture steps as CUDA graphs.
         teachers: networks to distil from, in evaluation mode, at most one for each image of a process's part of a
             batch; none takes the averaged one.
+        objects: what to paste into the images; None pastes nothing.
 
     Attributes:
         step: steps done.
@@ -66,10 +68,12 @@ class Job:
         graphs: bool = True,
         teachers: Sequence[SwiftNet] = (),
         rank: int = 0,
+        objects: Objects | None = None,
     ) -> None:
         self.config, self.device, self.world, self.rank = config, device, world, rank
         self.seed = config.seed
         self.spec = spec
+        self.objects = objects
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
@@ -197,9 +201,12 @@ class Job:
         config = self.config
         cuda = self.device.type == "cuda"
         self.optimizer.zero_grad(set_to_none=True)
+        images, labels = self.images, self.labels
+        if self.objects is not None:
+            images, labels = paste(images, labels, self.objects, config.pasted, self.generator)
         x, labels = augment(
-            self.images,
-            self.labels,
+            images,
+            labels,
             config.crop,
             config.scale,
             config.jitter,

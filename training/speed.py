@@ -28,6 +28,7 @@ from segstream.training.config import TrainConfig, from_dict, load_config
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import device_of
+from segstream.training.paste import SIDE, Objects
 
 CLASSES = 11
 CASES: dict[str, dict[str, Any]] = {
@@ -53,11 +54,24 @@ def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[J
     size = (height * 15 // 16, width * 15 // 16)
     teachers = [SwiftNet(config.encoder, CLASSES).eval() for _ in config.teachers]
     shares = torch.full((CLASSES,), 1 / CLASSES, device=device)
-    job = Job(config, shares, size, device, graphs=graphs, teachers=teachers)
+    objects = random_objects(device) if config.pasted else None
+    job = Job(config, shares, size, device, graphs=graphs, teachers=teachers, objects=objects)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (config.batch, 3, *size), generator=generator, dtype=torch.uint8).to(device)
     labels = torch.randint(0, CLASSES, (config.batch, *size), generator=generator, dtype=torch.uint8).to(device)
     return job, images, labels
+
+
+def random_objects(device: torch.device) -> Objects:
+    """Objects to paste, as many as CamVid has and as random as the images."""
+    count = 6449
+    return Objects(
+        pictures=torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, device=device),
+        masks=torch.ones(count, SIDE, SIDE, dtype=torch.uint8, device=device),
+        classes=torch.zeros(count, dtype=torch.uint8, device=device),
+        rows=torch.full((count,), 0.5, device=device),
+        chances=torch.linspace(0, 1, count, device=device),
+    )
 
 
 def peak_memory(config: TrainConfig, device: torch.device) -> tuple[float, float]:

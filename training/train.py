@@ -31,6 +31,7 @@ from segstream.training.distributed import World, join, leave, spread
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import Run, conclude, device_of, train
+from segstream.training.paste import cut_objects
 from segstream.training.reinforce import count_for
 from segstream.training.setup import Data, load_data
 from segstream.training.tracking import Tracker
@@ -75,7 +76,23 @@ def make_run(
             config = replace(config, **known)
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size
-    job = Job(config, data.shares, size, device, world.size, network, policy_net, spec, graphs, teachers, world.rank)
+    objects = cut_objects(data.train.images, data.train.labels, data.shares) if config.pasted else None
+    if config.pasted and objects is None:
+        raise UsageError("the training images have no small objects of rare classes: set 'pasted' to 0.")
+    job = Job(
+        config,
+        data.shares,
+        size,
+        device,
+        world=world.size,
+        rank=world.rank,
+        network=network,
+        policy_net=policy_net,
+        spec=spec,
+        graphs=graphs,
+        teachers=teachers,
+        objects=objects,
+    )
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
         job.averaged.load_state_dict(job.objective.state_dict())

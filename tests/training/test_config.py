@@ -62,6 +62,8 @@ def test_wrong_settings_are_named() -> None:
         from_dict({"mode": "reinforce", "shuffled": 0.5}, "x.yaml")
     with pytest.raises(UsageError, match=r"shuffled cannot be 0\.7: expected at most what the setting whole leaves"):
         from_dict({**borders, "whole": 0.5, "shuffled": 0.7}, "x.yaml")
+    with pytest.raises(UsageError, match=r"pasted cannot be 7\.0: expected a number from 0 to 6"):
+        from_dict({"pasted": 7}, "x.yaml")
     with pytest.raises(UsageError, match="subpixel cannot be True: expected false: dense has no low blocks"):
         from_dict({"mode": "dense", "subpixel": True}, "x.yaml")
     with pytest.raises(UsageError, match=r"shallow cannot be \(4,\): expected none: dense has no low blocks"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segstream.datasets.camvid import CLASSES
 from segstream.errors import ModelError, OutputError, UsageError
@@ -101,6 +104,22 @@ def test_shuffled_images_take_no_more_high_blocks_and_are_not_too_few(camvid: Pa
     assert run.job.step == 1 and not run.error
     with pytest.raises(UsageError, match=r"shuffled, 0\.1, comes to none of the 4 .* expected one or more"):
         start(replace(settings, shuffled=0.1), tmp_path / "none")
+
+
+def test_objects_are_pasted_where_there_are_any(camvid: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no small objects of rare classes: set 'pasted' to 0"):
+        start(config(camvid, pasted=2.0), tmp_path / "none")
+    signs = shutil.copytree(camvid, tmp_path / "signs")
+    labels = np.zeros((60, 120), np.uint8)
+    labels[20:30, 40:48] = CLASSES.index("SignSymbol")
+    for file in (signs / "trainannot").iterdir():
+        Image.fromarray(labels).save(file)
+    losses = []
+    for pasted in (0.0, 6.0):
+        run, data = start(config(signs, mode="dense", pasted=pasted, distill=0.0), tmp_path / str(pasted))
+        run.job.run_step(*data.samples.take([0, 1]), 0.0)
+        losses.append(run.job.report()["task"])
+    assert losses[0] != losses[1]
 
 
 def test_processes_have_whole_images_of_their_own() -> None:
