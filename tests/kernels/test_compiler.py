@@ -34,6 +34,7 @@ def test_every_file_builds_for_every_architecture(tmp_path: Path) -> None:
     command = [
         str(nvcc),
         "-fatbin",
+        "--threads=2",
         "-std=c++17",
         *targets,
         f"-I{SOURCES}",
