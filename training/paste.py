@@ -1,7 +1,7 @@
 """Small objects of rare classes, cut out of training images and pasted into others, on the device that is trained on.
 
-A few hundred images hold few signs and people, and a network soon knows by heart where they stand. At other places it must know
-them by their looks (Ghiasi et al., "Simple Copy-Paste", CVPR 2021); so must the policy.
+A few hundred images hold few signs and people, and a network soon knows by heart where they stand. At other places it
+must know them by their looks (Ghiasi et al., "Simple Copy-Paste", CVPR 2021).
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ def write(folder: Path, stem: str, **settings: object) -> str:
 
 def test_configurations_are_measured_as_they_are_against_the_first(tmp_path: Path) -> None:
     dense = write(tmp_path, "whole", mode="dense")
-    blocks = write(tmp_path, "cut", mode="reinforce", reward="borders", policy_loss="regression", subpixel=True, pasted=2)
+    blocks = write(
+        tmp_path, "cut", mode="reinforce", reward="borders", policy_loss="regression", subpixel=True, pasted=2
+    )
     report = tmp_path / "speed.json"
     options = ["--device", "cpu", "--seconds", "0.01", "--json", str(report), "--config", dense, "--config", blocks]
     result = CliRunner().invoke(main, options)
