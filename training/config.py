@@ -11,12 +11,12 @@ import yaml
 from segstream.blocks.grid import BLOCK_SIDES
 from segstream.errors import UsageError
 from segstream.models.swiftnet import ENCODERS, SHALLOW_STAGES
-from segstream.training.paste import SLOTS
 from segstream.training.setting_types import as_setting, describe
 
 MODES = ("dense", "mixed", "reinforce", "policy")
 REWARDS = ("loss", "gain", "borders")
 POLICY_LOSSES = ("reinforce", "regression")
+MOST_PASTED = 6  # objects that an image can get
 MOST_CONTEXT = 16  # a score then follows from all of any picture
 
 
@@ -47,8 +47,9 @@ class TrainConfig:
         scale: smallest and largest random scale.
         aspect: largest random change of the ratio of width to height, in either direction; 1 keeps it.
         jitter: strength of the colour jitter, 0..1.
-        pasted: how many small objects of rare classes, cut out of training images, each image gets on average, at other
-            places than where they were; see `segstream.training.paste`. 0 is off.
+        pasted: how many small objects of rare classes each image gets on average, at other places than where they were;
+            see `segstream.training.paste`. They are cut out of the images of the data set that are at most 94 pixels
+            wide and high there (of very large data sets out of 512 images). 0 is off.
         batch: images a step, of all processes together.
         epochs: passes over the data set.
         lr, policy_lr: peak learning rates of network and policy network.
@@ -148,7 +149,7 @@ class TrainConfig:
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
         for key in ("lr", "policy_lr", "encoder_lr", "evaluations"):
             check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
-        check(0 <= self.pasted <= SLOTS, "pasted", self.pasted, f"a number from 0 to {SLOTS}")
+        check(0 <= self.pasted <= MOST_PASTED, "pasted", self.pasted, f"a number from 0 to {MOST_PASTED}")
         for key in ("weight_decay", "distill", "lovasz"):
             check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         check(self.seed >= 0, "seed", self.seed, "0 or more")

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIDE = 96  # pixels of an object's picture; larger ones are no small objects
+from segstream.training.config import MOST_PASTED
+
+SIDE = 96  # pixels of an object's picture
+LARGEST = SIDE - 2  # pixels of an object's longer side, so that one of its surroundings is on each side
 LEAST_AREA = 24  # pixels of the smallest object
 RARE = 0.03  # classes with less of the labelled pixels give objects
 MOST_OBJECTS = 8192  # that are kept; 36 KB each
-SLOTS = 6  # most objects that an image can get
 ZOOM = 1.5  # largest change of an object's size, in either direction
 RISE = 0.06  # furthest an object is moved up or down, in heights of the image: it stays about as far away as it was
 
@@ -56,7 +58,8 @@ class Found:
 def cut_objects(images: Tensor, labels: Tensor, shares: Tensor) -> Objects | None:
     """The small objects (connected pixels of one class) of the rare classes; None if there is none.
 
-    What touches the image's border is left out, since it may be part of something larger.
+    What touches the image's border is left out: it may be part of something larger, and lacks surroundings to cut out
+    with it. Sizes are in pixels of the images as they are trained on.
 
     Args:
         images: uint8 [M, 3, H, W].
@@ -73,26 +76,27 @@ def cut_objects(images: Tensor, labels: Tensor, shares: Tensor) -> Objects | Non
         return None
     kept = [evenly(objects, limit) for objects, limit in zip(found.values(), limits(found), strict=True)]
     chances = np.concatenate([np.full(len(objects), 1 / len(objects) / len(kept)) for objects in kept])
-    pairs = [cut(images[item.image].cpu().numpy(), item) for objects in kept for item in objects]
+    items = [item for objects in kept for item in objects]
+    pairs = [cut(images[item.image], item) for item in items]
     height = labels.shape[-2]
     tensors = (
-        torch.from_numpy(np.stack([picture for picture, _ in pairs])),
-        torch.from_numpy(np.stack([mask for _, mask in pairs])),
-        torch.tensor([item.kind for objects in kept for item in objects], dtype=torch.uint8),
-        torch.tensor([(item.y + len(item.mask) / 2) / height for objects in kept for item in objects]),
-        torch.from_numpy(chances.cumsum()).float(),
+        torch.from_numpy(np.stack([picture for picture, _ in pairs])),  # [B, 3, SIDE, SIDE]
+        torch.from_numpy(np.stack([mask for _, mask in pairs])),  # [B, SIDE, SIDE]
+        torch.tensor([item.kind for item in items], dtype=torch.uint8),  # [B]
+        torch.tensor([(item.y + len(item.mask) / 2) / height for item in items]),  # [B]
+        torch.from_numpy(chances.cumsum()).float(),  # [B]
     )
     return Objects(*(tensor.to(images.device) for tensor in tensors))
 
 
 def find_objects(label: np.ndarray, image: int, kind: int) -> list[Found]:
-    """The small objects of one class in a label map uint8 [H, W]."""
+    """The small objects of one class in a label map uint8 [H, W], none of them at its border."""
     height, width = label.shape
     _, parts, boxes, _ = cv2.connectedComponentsWithStats((label == kind).astype(np.uint8), connectivity=8)
     found = []
     for part, (x, y, w, h, area) in enumerate(boxes.tolist()[1:], start=1):
         at_border = x == 0 or y == 0 or x + w == width or y + h == height
-        if not at_border and area >= LEAST_AREA and max(w, h) <= SIDE - 2:
+        if not at_border and area >= LEAST_AREA and max(w, h) <= LARGEST:
             found.append(Found(image, kind, x, y, parts[y : y + h, x : x + w] == part))
     return found
 
@@ -108,10 +112,11 @@ def limits(found: dict[int, list[Found]]) -> list[int]:
 
 
 def evenly(objects: list[Found], count: int) -> list[Found]:
+    """So many of the objects, spread evenly over all."""
     return [objects[i * len(objects) // count] for i in range(count)]
 
 
-def cut(image: np.ndarray, item: Found) -> tuple[np.ndarray, np.ndarray]:
+def cut(image: Tensor, item: Found) -> tuple[np.ndarray, np.ndarray]:
     """Picture uint8 [3, SIDE, SIDE] and mask uint8 [SIDE, SIDE] of an object in an image uint8 [3, H, W]."""
     h, w = item.mask.shape
     top, left = (SIDE - h) // 2, (SIDE - w) // 2
@@ -119,7 +124,7 @@ def cut(image: np.ndarray, item: Found) -> tuple[np.ndarray, np.ndarray]:
     mask = np.zeros((SIDE, SIDE), np.uint8)
     # With a pixel around it, which its edge is mixed with when its size is changed.
     around = image[:, item.y - 1 : item.y + h + 1, item.x - 1 : item.x + w + 1]
-    picture[:, top - 1 : top + h + 1, left - 1 : left + w + 1] = around
+    picture[:, top - 1 : top + h + 1, left - 1 : left + w + 1] = around.cpu().numpy()
     mask[top : top + h, left : left + w] = item.mask
     return picture, mask
 
@@ -129,11 +134,14 @@ def paste(
 ) -> tuple[Tensor, Tensor]:
     """Paste objects into images, each at any place of about the row that it comes from, mirrored or not.
 
+    Every slot looks over whole images, used or not, since a CUDA graph does the same at every step: cheap for 480x360,
+    but large images take memory.
+
     Args:
         images: uint8 [N, 3, H, W].
         labels: uint8 [N, H, W].
         objects: what to paste.
-        each: how many objects an image gets on average, 0 to SLOTS.
+        each: how many objects an image gets on average, 0 to MOST_PASTED. Parts beyond the image's sides are lost.
         generator: where chance comes from; on the images' device.
 
     Returns:
@@ -144,19 +152,20 @@ def paste(
     down = torch.arange(height, device=images.device) + 0.5  # [H]
     picture = images.float()
     last = len(objects.classes) - 1
-    for slot in torch.rand(SLOTS, 6, n, device=images.device, generator=generator):
+    for slot in torch.rand(MOST_PASTED, 6, n, device=images.device, generator=generator):
         used, which, size, x, y, flip = slot  # each [N]
-        at = torch.searchsorted(objects.chances, which, right=True).clamp(max=last)
-        half = SIDE / 2 * ZOOM ** (2 * size - 1)
-        middle = (objects.rows[at] + RISE * (2 * y - 1)) * height
-        turn = torch.where(flip < 0.5, 1.0, -1.0)
+        at = torch.searchsorted(objects.chances, which, right=True).clamp(max=last)  # [N]
+        half = SIDE / 2 * ZOOM ** (2 * size - 1)  # [N]
+        middle = (objects.rows[at] + RISE * (2 * y - 1)) * height  # [N]
+        turn = torch.where(flip < 0.5, 1.0, -1.0)  # [N]
         u = (across - (x * width)[:, None]) / half[:, None] * turn[:, None]  # [N, W]
         v = (down - middle[:, None]) / half[:, None]  # [N, H]
+        # [N, H, W, 2]
         where = torch.stack([u[:, None, :].expand(n, height, width), v[:, :, None].expand(n, height, width)], -1)
-        mask = objects.masks[at] * (used < each / SLOTS)[:, None, None]
+        mask = objects.masks[at] * (used < each / MOST_PASTED)[:, None, None]  # [N, SIDE, SIDE]
         source = torch.cat([objects.pictures[at], mask[:, None]], 1).float()  # [N, 4, SIDE, SIDE]
         seen = F.grid_sample(source, where, mode="bilinear", padding_mode="zeros", align_corners=False)
-        share = seen[:, 3:]
+        share = seen[:, 3:]  # [N, 1, H, W], of the pixel that is the object's
         picture = share * seen[:, :3] + (1 - share) * picture
         labels = torch.where(share[:, 0] > 0.5, objects.classes[at, None, None], labels)
     return picture, labels

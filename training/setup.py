@@ -16,6 +16,7 @@ from segstream.palettes import CAMVID, CITYSCAPES
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Store
 from segstream.training.losses import class_shares
+from segstream.training.paste import Objects, cut_objects
 from segstream.training.validate import Split
 
 SPLIT_LIMIT = 512  # images of a split that training looks at between epochs
@@ -32,6 +33,7 @@ class Data:
         shares: float64 [K], how much of the labelled pixels each class has.
         train, val: splits to calibrate and to evaluate on.
         demo: frames of the demo, where drawn scenes are trained on.
+        objects: what can be pasted into the training images, where that is asked for and they have any.
     """
 
     samples: Joined
@@ -43,6 +45,7 @@ class Data:
     train: Split
     val: Split
     demo: Split | None
+    objects: Objects | None = None
 
 
 def load_data(config: TrainConfig, device: torch.device) -> Data:
@@ -68,16 +71,18 @@ def load_data(config: TrainConfig, device: torch.device) -> Data:
         extra = Store(open_demo("train", size=size), device)
         demo = whole_split(Store(open_demo("val", size=size), device), device)
     train = whole_split(main, device)
+    shares = class_shares(train.labels, len(opened.classes))
     return Data(
         samples=Joined(main, extra),
         main=len(main),
         extra=len(extra) if extra else 0,
         classes=opened.classes,
         palette=palette_for(opened.classes),
-        shares=class_shares(train.labels, len(opened.classes)),
+        shares=shares,
         train=train,
         val=val,
         demo=demo,
+        objects=cut_objects(train.images, train.labels, shares) if config.pasted else None,
     )
 
 

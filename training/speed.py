@@ -31,6 +31,7 @@ from segstream.training.loop import device_of
 from segstream.training.paste import SIDE, Objects
 
 CLASSES = 11
+CAMVID_OBJECTS = 6449  # that `cut_objects` finds in CamVid's training images
 CASES: dict[str, dict[str, Any]] = {
     "dense": {"mode": "dense"},
     "reinforce": {"mode": "reinforce", "distill": 0.0, "reward": "loss"},
@@ -63,10 +64,11 @@ def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[J
 
 
 def random_objects(device: torch.device) -> Objects:
-    """Objects to paste, as many as CamVid has and as random as the images."""
-    count = 6449
+    """Objects to paste, as random as the images."""
+    count = CAMVID_OBJECTS
+    generator = torch.Generator().manual_seed(0)
     return Objects(
-        pictures=torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, device=device),
+        pictures=torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator).to(device),
         masks=torch.ones(count, SIDE, SIDE, dtype=torch.uint8, device=device),
         classes=torch.zeros(count, dtype=torch.uint8, device=device),
         rows=torch.full((count,), 0.5, device=device),
@@ -75,7 +77,10 @@ def random_objects(device: torch.device) -> Objects:
 
 
 def peak_memory(config: TrainConfig, device: torch.device) -> tuple[float, float]:
-    """MB that a training has allocated on the card at the peak of a step, and between steps (weights, optimizer)."""
+    """MB that a training has allocated on the card at the peak of a step, and between steps.
+
+    The second is for weights, optimizer, and objects to paste.
+    """
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(device)
     job, images, labels = make_job(config, device, graphs=False)

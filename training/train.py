@@ -31,7 +31,7 @@ from segstream.training.distributed import World, join, leave, spread
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
 from segstream.training.loop import Run, conclude, device_of, train
-from segstream.training.paste import cut_objects
+from segstream.training.paste import LARGEST, LEAST_AREA, RARE
 from segstream.training.reinforce import count_for
 from segstream.training.setup import Data, load_data
 from segstream.training.tracking import Tracker
@@ -43,7 +43,8 @@ def make_run(
     """A run of one configuration; its network from scratch, from ImageNet weights, or from a model file.
 
     Raises:
-        UsageError: if the batch does not fit the processes or the teachers, or a model file does not fit the data.
+        UsageError: if the batch does not fit the processes or the teachers, a model file does not fit the data, or the
+            data has nothing to paste where that is asked for.
     """
     if config.batch % world.size:
         raise UsageError(f"a batch of {config.batch} cannot be spread over {world.size} processes evenly.")
@@ -64,6 +65,12 @@ def make_run(
             f"the setting shuffled, {config.shuffled}, comes to none of the {local} images that each of {world.size} "
             "processes has of a batch: expected one or more; raise 'shuffled' or 'batch', or set shuffled to 0."
         )
+    if config.pasted and data.objects is None:
+        raise UsageError(
+            f"the setting pasted, {config.pasted}, finds nothing to paste: expected connected pixels, {LEAST_AREA} or "
+            f"more and at most {LARGEST} wide and high, of classes with less than {100 * RARE:g} % of all; set pasted "
+            "to 0."
+        )
     network = policy_net = spec = None
     if config.init is not None:
         model = load_start(config, data)
@@ -76,9 +83,6 @@ def make_run(
             config = replace(config, **known)
     teachers = [load_teacher(path, data) for path in config.teachers]
     size = data.samples.main.size
-    objects = cut_objects(data.train.images, data.train.labels, data.shares) if config.pasted else None
-    if config.pasted and objects is None:
-        raise UsageError("the training images have no small objects of rare classes: set 'pasted' to 0.")
     job = Job(
         config,
         data.shares,
@@ -91,7 +95,7 @@ def make_run(
         spec=spec,
         graphs=graphs,
         teachers=teachers,
-        objects=objects,
+        objects=data.objects if config.pasted else None,
     )
     if config.encoder_weights is not None:
         load_encoder(job.objective.network.encoder, config.encoder_weights)
@@ -255,8 +259,9 @@ def run_training(
     for config in configs:
         make_folder(out / config.name)
     old = {config.name: files_of(out / config.name, config.name, configs) for config in configs}
-    # Drawn scenes are cached if any run wants them.
-    data = load_data(replace(configs[0], scenes=max(config.scenes for config in configs)), device)
+    # Drawn scenes are cached, and objects cut out, if any run wants them.
+    most = {key: max(getattr(config, key) for config in configs) for key in ("scenes", "pasted")}
+    data = load_data(replace(configs[0], **most), device)
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
     runs: list[Run] = []

@@ -115,7 +115,7 @@ def test_torchrun_ends_by_the_clock(camvid: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reinforce", "mixed", "policy"])
-def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> None:
+def test_torchrun_trains_to_the_end(mode: str, signs: Path, tmp_path: Path) -> None:
     settings = {
         "name": "two",
         "mode": mode,
@@ -131,6 +131,6 @@ def test_torchrun_trains_to_the_end(mode: str, camvid: Path, tmp_path: Path) -> 
     settings["whole"] = 0.5  # of the two images that each process has
     if mode == "policy":
         settings |= {"encoder": "resnet18", "init": "untrained-rn18", "subpixel": False, "context": 1, "distill": 0.0}
-    results = torchrun(settings, camvid, tmp_path)
+    results = torchrun({**settings, "pasted": 2.0}, signs, tmp_path)
     assert results["steps"] == 2
     assert read_model(tmp_path / "runs" / "two" / "two.safetensors").policy_net is None or mode != "mixed"

@@ -22,9 +22,7 @@ def write(folder: Path, stem: str, **settings: object) -> str:
 
 def test_configurations_are_measured_as_they_are_against_the_first(tmp_path: Path) -> None:
     dense = write(tmp_path, "whole", mode="dense")
-    blocks = write(
-        tmp_path, "cut", mode="reinforce", reward="borders", policy_loss="regression", subpixel=True, pasted=2
-    )
+    blocks = write(tmp_path, "cut", mode="reinforce", reward="borders", policy_loss="regression", subpixel=True)
     report = tmp_path / "speed.json"
     options = ["--device", "cpu", "--seconds", "0.01", "--json", str(report), "--config", dense, "--config", blocks]
     result = CliRunner().invoke(main, options)
@@ -37,12 +35,13 @@ def test_configurations_are_measured_as_they_are_against_the_first(tmp_path: Pat
 
 
 def test_options_win_and_random_networks_stand_in_for_teachers(tmp_path: Path) -> None:
-    taught = write(tmp_path, "taught", mode="reinforce", reward="borders", teachers=["one", "two"], distill=1.0)
+    settings = {"teachers": ["one", "two"], "distill": 1.0, "pasted": 2}
+    taught = write(tmp_path, "taught", mode="reinforce", reward="borders", **settings)
     (config,) = cases((taught,), False, {"crop": (64, 64)}).values()
     job, images, _ = make_job(config, torch.device("cpu"), graphs=False)
     assert config.crop == (64, 64) and images.shape == (2, 3, 60, 60)
     job.run_step(images, torch.zeros(2, 60, 60, dtype=torch.uint8), 0.1)
-    assert len(job.teachers) == 2 and job.report()["distill"] > 0
+    assert len(job.teachers) == 2 and job.objects is not None and job.report()["distill"] > 0
 
 
 def test_memory_is_measured_at_the_target() -> None:

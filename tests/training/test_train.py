@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,16 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from segstream.datasets.camvid import CLASSES
 from segstream.errors import ModelError, OutputError, UsageError
 from segstream.models import Model, ModelSpec, PolicyNet, SwiftNet, load_model, read_model, save_model
 from segstream.models.registry import untrained_model
 from segstream.palettes import CAMVID
+from segstream.training.augment import augment
 from segstream.training.checkpoint import load_checkpoint, save_checkpoint
 from segstream.training.config import TrainConfig
 from segstream.training.distributed import World
@@ -57,8 +55,8 @@ def start(settings: TrainConfig, out: Path) -> tuple[Run, Data]:
     return make_run(settings, data, CPU, out, World()), data
 
 
-def test_stopped_and_resumed_equals_uninterrupted(camvid: Path, tmp_path: Path) -> None:
-    settings = config(camvid)
+def test_stopped_and_resumed_equals_uninterrupted(signs: Path, tmp_path: Path) -> None:
+    settings = config(signs, pasted=2.0)
     whole, data = start(settings, tmp_path / "whole")
     assert train([whole], data, None, print, lambda: False)
 
@@ -106,20 +104,28 @@ def test_shuffled_images_take_no_more_high_blocks_and_are_not_too_few(camvid: Pa
         start(replace(settings, shuffled=0.1), tmp_path / "none")
 
 
-def test_objects_are_pasted_where_there_are_any(camvid: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no small objects of rare classes: set 'pasted' to 0"):
+def test_objects_are_pasted_where_there_are_any(
+    camvid: Path, signs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match=r"pasted, 2\.0, finds nothing to paste: expected .* set pasted to 0"):
         start(config(camvid, pasted=2.0), tmp_path / "none")
-    signs = shutil.copytree(camvid, tmp_path / "signs")
-    labels = np.zeros((60, 120), np.uint8)
-    labels[20:30, 40:48] = CLASSES.index("SignSymbol")
-    for file in (signs / "trainannot").iterdir():
-        Image.fromarray(labels).save(file)
-    losses = []
-    for pasted in (0.0, 6.0):
-        run, data = start(config(signs, mode="dense", pasted=pasted, distill=0.0), tmp_path / str(pasted))
-        run.job.run_step(*data.samples.take([0, 1]), 0.0)
-        losses.append(run.job.report()["task"])
-    assert losses[0] != losses[1]
+    seen = []
+
+    def spy(images: torch.Tensor, labels: torch.Tensor, *others: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((images, labels))
+        return augment(images, labels, *others)
+
+    monkeypatch.setattr("segstream.training.job.augment", spy)
+    run, data = start(config(signs, pasted=6.0), tmp_path / "some")
+    images, labels = data.samples.take([0, 1])
+    run.job.run_step(images, labels, 0.0)
+    new = seen[0][1] != labels
+    assert new.any() and set(seen[0][1][new].tolist()) == {CLASSES.index("SignSymbol")}
+    changed = (seen[0][0] != images).any(1)
+    assert changed[new].float().mean() > 0.9 and not changed.all()
+    run, data = start(config(signs), tmp_path / "off")
+    run.job.run_step(images, labels, 0.0)
+    assert torch.equal(seen[1][0], images) and torch.equal(seen[1][1], labels)
 
 
 def test_processes_have_whole_images_of_their_own() -> None:
