@@ -14,7 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = ROOT / "build" / "installed"
-# Tests that time nothing but their own deadlines run two at a time, each with one thread: a third less time on two cores.
+# Tests that time nothing but their own deadlines run two at a time, each with one thread: a third less time on two
+# cores.
 SIDE_BY_SIDE = (
     "tests/kernels",
     "tests/segstream/blocks",
