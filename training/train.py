@@ -307,7 +307,12 @@ def run_training(
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a setting; may be repeated.")
 @click.option("--out", default="runs", show_default=True, help="Folder for checkpoints, models and results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--time-limit", type=float, default=None, help="Seconds after which everything is trained and saved.")
+@click.option(
+    "--time-limit",
+    type=float,
+    default=None,
+    help="Seconds after which everything is trained and measured on a GPU; to measure on a processor takes minutes more.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace trainings of these names in --out.")
 @click.option("--kernels/--no-kernels", default=True, help="Use the CUDA kernels for block operations.")
