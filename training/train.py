@@ -311,7 +311,7 @@ def run_training(
     "--time-limit",
     type=float,
     default=None,
-    help="Seconds after which everything is trained and measured on a GPU; to measure on a processor takes minutes more.",
+    help="Seconds after which all is trained and measured on a GPU; measuring on a processor takes minutes more.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoints in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace trainings of these names in --out.")
