@@ -96,20 +96,28 @@ def test_of_very_many_objects_the_smaller_classes_keep_all(monkeypatch: pytest.M
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32), each=st.floats(0, MOST_PASTED))
 def test_picture_and_labels_stay_together(seed: int, each: float) -> None:
-    objects = objects_of(street([(1, 30, 40, 11, 20), (2, 70, 60, 30, 12), (3, 110, 20, 9, 9)]))
+    labels = street([(1, 30, 40, 11, 20), (1, 70, 60, 30, 12), (1, 110, 20, 9, 9)])
+    objects = cut_objects(torch.full((1, 3, 120, 160), 60, dtype=torch.uint8), labels, SHARES)
+    assert objects is not None
     empty = street([]).expand(4, -1, -1).contiguous()
-    picture, labels = paste(painted(empty), empty, objects, each, torch.Generator().manual_seed(seed))
-    assert picture.shape == (4, 3, 120, 160) and labels.dtype == torch.uint8
-    # Well within an object the colour is that of its class, but where one's soft edge lies over another of its class;
-    # beyond all objects nothing has changed.
-    inner = torch.nn.functional.max_pool2d(-labels[:, None].float(), 5, 1, 2)[:, 0]
-    outer = torch.nn.functional.max_pool2d(labels[:, None].float(), 5, 1, 2)[:, 0]
-    inside = torch.zeros_like(labels, dtype=torch.bool)
-    inside[:, 3:-3, 3:-3] = True  # at the border there may be just the edge of an object
-    same = (-inner == outer) & (labels > 0) & inside
-    wrong = (picture[:, 0] - 60.0 * labels)[same].abs() >= 1
-    assert wrong.sum() <= 0.1 * same.sum()
-    assert not picture[:, 0][(outer == 0) & inside].any()
+    black, white = (torch.full((4, 3, 120, 160), value, dtype=torch.uint8) for value in (0, 255))
+    dark, found = paste(black, empty, objects, each, torch.Generator().manual_seed(seed))
+    bright, again = paste(white, empty, objects, each, torch.Generator().manual_seed(seed))
+    assert dark.shape == (4, 3, 120, 160) and found.dtype == torch.uint8 and torch.equal(found, again)
+    through = ((bright - dark) / 255)[:, 0]  # how much of what was there is still seen
+    assert torch.allclose(dark[:, 0], 60 * (1 - through), atol=0.01)
+    assert bool((through[found > 0] < 0.5).all())
+    assert bool((through[found == 0] >= 0.499**MOST_PASTED).all())  # each object may cover half
+
+
+def test_each_object_brings_its_own_class() -> None:
+    objects = objects_of(street([(1, 30, 40, 11, 20), (2, 70, 60, 30, 12), (3, 110, 20, 9, 9)]))
+    empty = street([]).expand(20, -1, -1).contiguous()
+    picture, labels = paste(painted(empty), empty, objects, 1.0, torch.Generator().manual_seed(0))
+    assert set(labels.unique().tolist()) == {0, 1, 2, 3}
+    # Edges are mixed with what was around an object and what it covers.
+    assert ((picture[:, 0] - 60.0 * labels)[labels > 0].abs() < 1).float().mean() > 0.6
+    assert picture[:, 0][labels == 0].mean() < 1
 
 
 def test_an_image_gets_so_many_objects_on_average() -> None:
