@@ -110,6 +110,20 @@ def test_picture_and_labels_stay_together(seed: int, each: float) -> None:
     assert bool((through[found == 0] >= 0.499**MOST_PASTED).all())  # each object may cover half
 
 
+def test_what_is_more_than_half_the_object_is_labelled_so() -> None:
+    objects = objects_of(street([(1, 30, 40, 11, 20)]))
+    empty = street([]).expand(60, -1, -1).contiguous()
+    white = torch.full((60, 3, 120, 160), 255, dtype=torch.uint8)
+    pictures = [
+        paste(image, empty, objects, 0.2, torch.Generator().manual_seed(0))[0] for image in (white, painted(empty))
+    ]
+    labels = paste(white, empty, objects, 0.2, torch.Generator().manual_seed(0))[1]
+    through = ((pictures[0] - pictures[1]) / 255)[:, 0]
+    edges = (through > 0.05) & (through < 0.95)  # so few objects that hardly two of them meet
+    assert edges.sum() > 100
+    assert ((through < 0.5) == (labels > 0))[edges].float().mean() > 0.95
+
+
 def test_each_object_brings_its_own_class() -> None:
     objects = objects_of(street([(1, 30, 40, 11, 20), (2, 70, 60, 30, 12), (3, 110, 20, 9, 9)]))
     empty = street([]).expand(20, -1, -1).contiguous()
