@@ -81,6 +81,31 @@ class OutputFile:
         if not os.access(folder, os.W_OK):
             raise OutputError(f"the folder {folder} may not be written to; choose another")
 
+    def claim(self) -> None:
+        """Make the file, empty, just before it is opened, unless somebody else has begun it since the check.
+
+        Raises:
+            OutputError: another recording writes to it by now, or it cannot be made.
+        """
+        while not self._exists_to_write_to():
+            try:
+                os.close(os.open(self.working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+                return
+            except FileExistsError:
+                if not self._replaces:
+                    text = f"{self.path} has just been begun by another recording; choose another name"
+                    raise OutputError(text) from None
+                self.working = _free_name(self.path)
+            except OSError as error:
+                raise output_error(self.path, error) from error
+
+    def _exists_to_write_to(self) -> bool:
+        """Whether the name is that of a device or a pipe, or a link: these are there before anything is written."""
+        try:
+            return not stat.S_ISREG(self.working.lstat().st_mode)
+        except OSError:
+            return False
+
     def commit(self) -> None:
         """Put the finished file in its place."""
         if self._replaces:

@@ -31,6 +31,7 @@ class JsonlSink(Sink):
         self._target = OutputFile(path, overwrite)
         self.path = self._target.path
         self._rle = rle
+        self._target.claim()
         try:
             self._file = open(self._target.working, "w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:

@@ -192,16 +192,20 @@ class VideoSink(Sink):
         is_part = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
         origin = ticks if is_part else min(ticks, round(source_start / timeline.time_base))
         rate = (self._source.info.rate if self._source else None) or Fraction(25)
-        file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
-        if self.options.segment_seconds is not None:
-            file.set_comment(PART_COMMENT)
+        target.claim()
+        file: _VideoFile | None = None
         try:
+            file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
+            if self.options.segment_seconds is not None:
+                file.set_comment(PART_COMMENT)
             self._shape_pixels(file)
             if self._sound is not None:
                 file.add_audio(self._sound, self.options.audio, source_start, self.notes)
             file.start()
         except BaseException:
-            file.abort()
+            if file is not None:
+                file.abort()
+            target.discard_if_empty()
             raise
         self.outputs.append(target.path)
         return file

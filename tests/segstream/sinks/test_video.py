@@ -363,15 +363,58 @@ def test_overwriting_replaces_only_when_complete(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.mp4", "out.part.mp4"]
 
 
+def write_frames(sink: VideoSink, indices: range) -> None:
+    for index in indices:
+        image = picture(index, 96, 64)
+        frame = Frame(image=image, index=index, pts=index, time_base=Fraction(1, 25), pts_seconds=index / 25)
+        sink.write(Quick()(frame), image)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_recordings_of_one_name_the_first_stays(tmp_path: Path, overwrite: bool) -> None:
+    out = tmp_path / "out.mp4"
+    first, second = (VideoSink(out, options=VideoOptions(overwrite=overwrite)) for _ in range(2))
+    write_frames(first, range(5))
+    with pytest.raises(OutputError, match="begun by another recording; choose another name"):
+        write_frames(second, range(1))
+    second.abort()
+    write_frames(first, range(5, 10))
+    first.close()
+    assert len(read_video(out).times) == 10
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_two_recordings_that_replace_a_file_grow_apart(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"precious")
+    first, second = (VideoSink(out, options=VideoOptions(overwrite=True)) for _ in range(2))
+    for start in (0, 5):
+        write_frames(first, range(start, start + 5))
+        write_frames(second, range(start, start + 3))
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.part.mp4", "out.part2.mp4"}
+    assert out.read_bytes() == b"precious"
+    first.close()
+    assert len(read_video(out).times) == 10
+    second.close()
+    assert len(read_video(out).times) == 6
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_file_that_cannot_be_begun_leaves_nothing(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4")
+    with files_end_at(0), pytest.raises(OutputError):
+        write_frames(sink, range(50))
+        sink.close()
+    sink.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_video_that_cannot_be_finished_is_named(tmp_path: Path, suffix: str) -> None:
     out, unfinished = tmp_path / f"out{suffix}", tmp_path / f"out.part{suffix}"
     out.write_bytes(b"precious")
     sink = VideoSink(out, options=VideoOptions(overwrite=True))
-    for index in range(50):
-        image = picture(index, 96, 64)
-        frame = Frame(image=image, index=index, pts=index, time_base=Fraction(1, 25), pts_seconds=index / 25)
-        sink.write(Quick()(frame), image)
+    write_frames(sink, range(50))
     with files_end_at(unfinished.stat().st_size + 20):
         with pytest.raises(OutputError, match="cannot be written any further"):
             sink.close()
