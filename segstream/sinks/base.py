@@ -53,7 +53,7 @@ class OutputFile:
 
     Attributes:
         path: the name the user asked for.
-        working: the name to write to.
+        working: the name to write to, from `claim` on.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -77,17 +77,21 @@ class OutputFile:
             if not overwrite:
                 raise OutputError(f"{self.path} exists; choose another name or allow overwriting (--overwrite)")
             self._replaces = True
-            self.working = _free_name(self.path)
         if not os.access(folder, os.W_OK):
             raise OutputError(f"the folder {folder} may not be written to; choose another")
 
     def claim(self) -> None:
-        """Make the file, empty, just before it is opened, unless somebody else has begun it since the check.
+        """Choose `working` and make that file, empty: to be called just before it is opened.
 
         Raises:
-            OutputError: another recording writes to it by now, or it cannot be made.
+            OutputError: another recording has begun it since the check, or it cannot be made.
         """
-        while not self._exists_to_write_to():
+        # Devices, pipes and links are there before anything is written to them.
+        special = os.path.islink(self.path) or (os.path.exists(self.path) and not os.path.isfile(self.path))
+        if special and not self._replaces:
+            return
+        while True:
+            self.working = _free_name(self.path) if self._replaces else self.path
             try:
                 os.close(os.open(self.working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
                 return
@@ -95,16 +99,8 @@ class OutputFile:
                 if not self._replaces:
                     text = f"{self.path} has just been begun by another recording; choose another name"
                     raise OutputError(text) from None
-                self.working = _free_name(self.path)
             except OSError as error:
                 raise output_error(self.path, error) from error
-
-    def _exists_to_write_to(self) -> bool:
-        """Whether the name is that of a device or a pipe, or a link: these are there before anything is written."""
-        try:
-            return not stat.S_ISREG(self.working.lstat().st_mode)
-        except OSError:
-            return False
 
     def commit(self) -> None:
         """Put the finished file in its place."""

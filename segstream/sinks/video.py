@@ -192,20 +192,16 @@ class VideoSink(Sink):
         is_part = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
         origin = ticks if is_part else min(ticks, round(source_start / timeline.time_base))
         rate = (self._source.info.rate if self._source else None) or Fraction(25)
-        target.claim()
-        file: _VideoFile | None = None
+        file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
+        if self.options.segment_seconds is not None:
+            file.set_comment(PART_COMMENT)
         try:
-            file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
-            if self.options.segment_seconds is not None:
-                file.set_comment(PART_COMMENT)
             self._shape_pixels(file)
             if self._sound is not None:
                 file.add_audio(self._sound, self.options.audio, source_start, self.notes)
             file.start()
         except BaseException:
-            if file is not None:
-                file.abort()
-            target.discard_if_empty()
+            file.abort()
             raise
         self.outputs.append(target.path)
         return file
@@ -274,6 +270,7 @@ class _VideoFile:
         self._reformatter = VideoReformatter()
         self._audio: AudioWriter | None = None
         options = {**_MUXER_OPTIONS[format], **_EVERY_MUXER}
+        target.claim()
         self._container: OutputContainer = av.open(
             f"file:{target.working}", "w", format=format, container_options=options
         )
@@ -353,6 +350,7 @@ class _VideoFile:
         with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
             self._container.close()
         self.trim()
+        self.target.discard_if_empty()
 
     def trim(self) -> None:
         """Take off what a failed write has left half done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import av
@@ -163,6 +164,27 @@ def test_lines_that_cannot_take_their_place_are_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written any further"):
         sink.close()
     assert sink.notes == [f"the old a.jsonl is untouched, the new one is {tmp_path / 'a.part.jsonl'}"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_lines_go_into_a_pipe_and_through_a_link_to_nothing_yet(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "lines.jsonl", tmp_path / "elsewhere.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    else:
+        path.symlink_to(target)
+    sink = JsonlSink(path)
+    frame = Frame(image=np.zeros((8, 8, 3), np.uint8), index=3, pts_seconds=0.0)
+    sink.write(Quick()(frame), None)
+    sink.close()
+    if kind == "pipe":
+        written = os.read(reader, 100_000)
+        os.close(reader)
+    else:
+        written = target.read_bytes()
+    assert json.loads(written)["index"] == 3
+    assert path.is_fifo() if kind == "pipe" else path.is_symlink()
 
 
 def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:
