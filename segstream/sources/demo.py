@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from fractions import Fraction
@@ -21,7 +22,7 @@ _SIZE = (960, 544)
 
 
 class DemoSource(Source):
-    """Ten seconds of the drawn street, or `max_frames` of it, or with `loop` for ever.
+    """Ten seconds of the drawn street, or `max_frames` of it; with `loop` up to `end` again and again, or on for ever.
 
     Attributes:
         last_labels: uint8 [H, W], the true classes of the frame delivered last.
@@ -42,12 +43,11 @@ class DemoSource(Source):
             raise UsageError(f"{spec} is too small to be drawn; both sides must be at least {SMALLEST} pixels")
         self._closed = False
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
-        self._position = round(options.start * _RATE)
-        self._end: int | None = None
+        self._first = self._position = _frame_at(options.start)
+        self._end: int | None = None if options.end is None else _frame_at(options.end)
         if not options.loop:
-            self._end = self._position + (options.max_frames or _FRAMES)
-            if options.end is not None:
-                self._end = min(self._end, round(options.end * _RATE))
+            last = self._position + (options.max_frames or _FRAMES)
+            self._end = last if self._end is None else min(self._end, last)
         frames = None if self._end is None else self._end - self._position
         self.info = SourceInfo(
             name="demo",
@@ -64,8 +64,9 @@ class DemoSource(Source):
     def __next__(self) -> Frame:
         from segstream.scenes import render
 
-        past_end = self._end is not None and self._position >= self._end
-        if self._closed or self._limit.reached or past_end:
+        if self.options.loop and self._past_end():
+            self._position = self._first
+        if self._closed or self._limit.reached or self._past_end():
             self.state = "closed" if self._closed else "ended"
             raise StopIteration
         position, self._position = self._position, self._position + 1
@@ -74,11 +75,19 @@ class DemoSource(Source):
         index, self._delivered = self._delivered, self._delivered + 1
         return Frame(image, index, position, Fraction(1, _RATE), position / _RATE, time.monotonic(), 0, self.info.name)
 
+    def _past_end(self) -> bool:
+        return self._end is not None and self._position >= self._end
+
     def seek(self, seconds: float, before: bool = False) -> None:
-        position = int(np.ceil(seconds * _RATE - 1e-6)) - (1 if before else 0)
+        position = _frame_at(seconds) - (1 if before else 0)
         self._position = max(0, position if self._end is None else min(position, self._end - 1))
         self._limit.seek(self._position / _RATE, _RATE)
         self.state = "connected"
 
     def close(self) -> None:
         self._closed = True
+
+
+def _frame_at(seconds: float) -> int:
+    """Number of the first frame that does not lie before `seconds`."""
+    return math.ceil(seconds * _RATE - 1e-6)

@@ -102,6 +102,7 @@ class FileSource(Source):
         self._tap: AudioTap | None = None
         self._tap_wanted = False
         self._last_seconds: float | None = None
+        self._again = False  # in a loop: start again at the end, since there was a frame to show
         self._pending: deque[VideoFrame] = deque()
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         self._log_names: tuple[str, ...] = ()
@@ -216,15 +217,10 @@ class FileSource(Source):
             complete = False
             while not self._closed and not self._limit.reached:
                 raw = self._pending.popleft() if self._pending else next(self._raw, None)
-                if raw is None:
-                    if not self.options.loop or self._last_seconds is None:
-                        complete = True
-                        break
-                    self._start_again()
-                    continue
-                seconds = self._seconds(raw)
-                if self.options.end is not None and seconds >= self.options.end:
-                    if not self.options.loop:
+                seconds = None if raw is None else self._seconds(raw)
+                if raw is None or seconds is None or (self.options.end is not None and seconds >= self.options.end):
+                    if not self.options.loop or not self._again:
+                        complete = raw is None
                         break
                     self._start_again()
                     continue
@@ -248,6 +244,7 @@ class FileSource(Source):
             self.warnings.add(str(error), errors=1)
             return None
         self._last_seconds = seconds
+        self._again = True
         self._limit.count(seconds)
         index, self._delivered = self._delivered, self._delivered + 1
         time_base = raw.time_base or self._time_base
@@ -258,6 +255,7 @@ class FileSource(Source):
         if self._tap is not None:
             self._tap.cut((self._last_seconds or 0.0) + step)
         self._last_seconds = None
+        self._again = False
         self._position(self.options.start, before=False, keep_audio=True)
 
     def seek(self, seconds: float, before: bool = False) -> None:
@@ -265,6 +263,7 @@ class FileSource(Source):
             if not self._closed:
                 self._position(max(0.0, seconds), before)
                 self._stay_within_limit()
+                self._again = True
                 self.state = "connected"
 
     def _stay_within_limit(self) -> None:

@@ -84,6 +84,9 @@ class ImagesSource(Source):
             seekable=True,
         )
         if options.start > 0:
+            last = float((len(paths) - 1) / self._rate)
+            if last < options.start - 1e-6:
+                raise SourceError(f"{name} ends at {last:.2f} s, before --start {options.start:g}; give a smaller one")
             self._go_to(options.start)
 
     def _read_next(self) -> tuple[int, NDArray[np.uint8]] | None:
@@ -100,10 +103,10 @@ class ImagesSource(Source):
             self.state = "closed" if self._closed else "ended"
             raise StopIteration
         found, self._pending = self._pending or self._read_next(), None
-        if found is None and self.options.loop:
-            self._position = round(self.options.start * self._rate)
+        if self.options.loop and not self._within(found):
+            self._go_to(self.options.start)
             found = self._read_next()
-        if found is None or (self.options.end is not None and found[0] / self._rate >= self.options.end):
+        if found is None or not self._within(found):
             self.state = "ended"
             raise StopIteration
         position, image = found
@@ -112,6 +115,11 @@ class ImagesSource(Source):
         self._limit.count(seconds)
         file = str(self._paths[position])
         return Frame(image, index, position, 1 / self._rate, seconds, time.monotonic(), 0, self.info.name, file)
+
+    def _within(self, found: tuple[int, NDArray[np.uint8]] | None) -> bool:
+        """Whether there is an image, and it lies before `end`."""
+        end = self.options.end
+        return found is not None and (end is None or found[0] / self._rate < end)
 
     def seek(self, seconds: float, before: bool = False) -> None:
         self._go_to(seconds, before)

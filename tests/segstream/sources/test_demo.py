@@ -34,6 +34,9 @@ def test_start_end_max_frames_and_loop() -> None:
         assert source.info.duration == pytest.approx(1.1)  # the times of its frames run up to here
     assert len(times(max_frames=4)) == 4
     assert len(times(max_frames=4, loop=True)) == 4
+    assert times(start=1.01, end=1.07) == pytest.approx([1 + 1 / 30, 1 + 2 / 30])  # none before the start
+    assert times(start=1.0, end=1.05, loop=True, max_frames=5) == pytest.approx([1, 1 + 1 / 30, 1, 1 + 1 / 30, 1])
+    assert times(start=1.01, end=1.02, loop=True) == []
 
 
 @pytest.mark.parametrize("loop", [False, True])

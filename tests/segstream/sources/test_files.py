@@ -160,6 +160,12 @@ def test_start_end_max_frames_and_loop(tmp_path: Path) -> None:
     assert indices(start=1.0, end=1.2) == [25, 26, 27, 28, 29]
     assert indices(max_frames=3) == [0, 1, 2]
     assert indices(start=1.92, loop=True, max_frames=5) == [48, 49, 48, 49, 48]
+    assert indices(start=1.0, end=1.05, loop=True, max_frames=5) == [25, 26, 25, 26, 25]
+    # Between two frames there is nothing to show, so nothing to show again; beyond the end one starts again.
+    assert indices(start=1.01, end=1.03) == indices(start=1.01, end=1.03, loop=True) == []
+    with open_source(path, SourceOptions(end=0.2, loop=True)) as source:
+        source.seek(1.0)
+        assert next(source).pts_seconds == 0
 
 
 def test_frames_that_were_asked_for_can_be_played_again(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ def test_rate_start_end_and_loop(folder: Path) -> None:
     assert greys(folder, image_rate=1, start=1) == [20, 30]
     assert greys(folder, image_rate=1, end=2) == [10, 20]
     assert greys(folder, loop=True, max_frames=5) == [10, 20, 30, 10, 20]
+    assert greys(folder, image_rate=1, loop=True, start=0.4, max_frames=4) == [20, 30, 20, 30]
+    assert greys(folder, image_rate=1, loop=True, end=2, max_frames=5) == [10, 20, 10, 20, 10]
+    assert greys(folder, image_rate=1, loop=True, start=0.4, end=0.6) == []
+    with pytest.raises(SourceError, match=r"ends at 2\.00 s, before --start 2\.5"):
+        open_source(folder, SourceOptions(image_rate=1, start=2.5))
 
 
 def test_images_that_were_asked_for_can_be_played_again(folder: Path) -> None:
