@@ -82,7 +82,8 @@ def _segmenter(model: Any, options: dict[str, Any]) -> Segmenter:
 def stream(spec: Spec, model: Any = None, **options: Any) -> Iterator[Result]:
     """Segment a source frame by frame.
 
-    Reading goes on in the background while the caller works; of a live source the caller gets the newest frame.
+    Reading goes on in the background while the caller works; of a live source the caller gets the newest frame. The
+    source is open from the call on; `close()` of what is returned, or dropping it, closes it.
 
     Args:
         spec: see `segstream.sources.open_source`.
@@ -97,15 +98,19 @@ def stream(spec: Spec, model: Any = None, **options: Any) -> Iterator[Result]:
     """
     source_options, rest = _split(options)
     segmenter = _segmenter(model, rest)
-    return _results(open_source(spec, source_options), segmenter)
+    results = _results(open_source(spec, source_options), segmenter)
+    next(results)  # a generator that has not begun closes nothing
+    return results
 
 
-def _results(source: Source, segmenter: Segmenter) -> Iterator[Result]:
+def _results(source: Source, segmenter: Segmenter) -> Iterator[Any]:
+    """Nothing once, then one `Result` per frame."""
     wake = threading.Event()
     feed = Feed(source, wake, memory=getattr(segmenter, "frame_memory", None))
-    feed.start()
     last = None
     try:
+        yield None
+        feed.start()
         while True:
             wake.clear()
             fed = feed.try_take()
