@@ -99,10 +99,12 @@ class Feed:
         return Fed(frame, self.generation, (time.perf_counter() - begin) * 1e3)
 
     def seek(self, seconds: float, before: bool = False) -> None:
-        """Go on from `seconds`; what was read ahead is thrown away."""
+        """Go on from `seconds`; what was read ahead is thrown away. Of a source that failed nothing more comes."""
         if not self.source.info.seekable:
             raise SourceError(f"{self.source.info.name} cannot be positioned: it is not a file")
         with self._changed:
+            if self._error is not None:
+                return  # whoever read has ended
             self.generation += 1
             self._command = (seconds, before)
             self._ready.clear()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -348,8 +349,9 @@ class Pipeline:
             )
         drawn = time.perf_counter()
         self._collector.stage("draw", (drawn - begin) * 1e3)
-        for sink in lane.sinks:
-            sink.write(result, picture)
+        with _writing():
+            for sink in lane.sinks:
+                sink.write(result, picture)
         self._collector.stage("write", (time.perf_counter() - drawn) * 1e3)
         if self._speed and not lane.source.info.is_live:
             lane.metronome.wait(result.pts_seconds, self._speed, self._stop)
@@ -357,16 +359,17 @@ class Pipeline:
         lane.last_seconds = result.pts_seconds
         self._collector.delivered(result)
         if self._on_result is not None:
-            with self._callback:
+            with self._callback, _writing():  # it may print
                 self._on_result(result, picture, lane.index)
 
     def _close_sinks(self, lane: Running) -> None:
         for sink in lane.sinks:
             try:
-                if self._failed:
-                    sink.abort()
-                else:
-                    sink.close()
+                with _writing():
+                    if self._failed:
+                        sink.abort()
+                    else:
+                        sink.close()
             except Exception as error:
                 self._fail(error)
 
@@ -378,13 +381,22 @@ class Pipeline:
         self.stop()
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say of what the system refuses here that it was an output's."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SegstreamError):
+            raise
+        raise OutputError(f"the output cannot be written ({error.strerror or error})") from error
+
+
 def _as_sentence(error: Exception) -> SegstreamError:
     if isinstance(error, SegstreamError):
         return error
     if isinstance(error, MemoryError):
         sentence: SegstreamError = EngineError("there is not enough memory; use a smaller --size or another device")
-    elif isinstance(error, OSError):
-        sentence = OutputError(f"the output cannot be written ({error.strerror or error})")
     else:
         sentence = EngineError(f"internal error ({type(error).__name__}: {error}); please report it")
     sentence.__cause__ = error

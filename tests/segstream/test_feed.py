@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import segstream
-from segstream.errors import UsageError
+from segstream.errors import SourceError, UsageError
 from segstream.feed import Feed
 from segstream.frames import Frame
 from segstream.pipeline import DrawOptions, Pipeline
 from segstream.sources import SourceOptions, open_source
+from segstream.sources.files import FileSource
 from tests.segstream.media import Quick, write_video
 
 FRAMES = 6
@@ -110,6 +111,23 @@ def test_images_and_the_demo_too(tmp_path: Path) -> None:
         frames = take_all(feed)
         assert all(frame.image is array for frame, array in zip(frames, memory.arrays, strict=True))
         assert all(np.array_equal(a, b) for a, b in zip(plain, memory.arrays, strict=True))
+
+
+def test_nothing_more_comes_of_a_source_that_failed(tmp_path: Path) -> None:
+    class Breaks(FileSource):
+        def __next__(self) -> Frame:
+            if self._delivered == 2:
+                raise SourceError("it broke")
+            return super().__next__()
+
+    path = write_video(tmp_path / "a.mp4", 5, (64, 48))
+    feed = Feed(Breaks(str(path), "a.mp4", SourceOptions()), threading.Event())
+    feed.start()
+    with pytest.raises(SourceError, match="it broke"):
+        take_all(feed)
+    feed.seek(0.0)
+    assert feed.ended and feed.try_take() is None  # and not on its way for ever
+    feed.stop()
 
 
 def test_a_frame_that_is_waited_for_is_not_copied(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_an_error_anywhere_ends_everything_promptly(video: Path, tmp_path: Path,
     assert sink.ended == {"close": "closed", "source": "closed"}.get(where, "aborted")
     expected = {"source": SourceError}.get(where)
     if expected is None:
-        expected = OutputError if isinstance(error, OSError) else EngineError
+        expected = OutputError if isinstance(error, OSError) and where != "engine" else EngineError
     assert type(caught.value) is expected
     assert not pipeline.running
 
@@ -356,6 +356,19 @@ def test_stream_yields_results_and_ends_its_threads(video: Path) -> None:
         segstream.stream(str(video), model=Quick(), policy="high")
     with pytest.raises(SourceError):
         segstream.stream("missing.mp4", model=Quick())
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_stream_that_is_given_up_closes_its_source(taken: int) -> None:
+    results = segstream.stream("lavfi:testsrc2=size=64x64:rate=50,realtime", model=Quick())
+    assert any(thread.name.startswith("reader of lavfi") for thread in threading.enumerate())
+    for _ in range(taken):
+        next(results)
+    results.close()
+    end = time.monotonic() + 5
+    while any(thread.name.startswith("reader of lavfi") for thread in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_the_real_network_through_the_whole_pipeline(video: Path, tmp_path: Path) -> None:
