@@ -87,7 +87,8 @@ def evaluate(
         dataset: name of a data set, or an open one.
         data_dir: the folder of a data set given by name.
         split: its split.
-        policy: one of `segstream.policies.POLICIES`, or "dense"; None takes the model's own.
+        policy: one of `segstream.policies.POLICIES`, or "dense", which takes neither threshold nor budget; None takes
+            the model's own.
         threshold: score above which a block is high; None takes the model's own for the policy.
         budget: largest share of an image's blocks that may be high; None is 1.
         size: width and height of the network input; None takes the model's.
@@ -181,6 +182,8 @@ def _runner(
     """Check the options of `evaluate`, take the model's own for those left out, and put the model on its device."""
     spec = model.spec
     policy = policy or spec.policy
+    if policy == DENSE and not (threshold is None and budget is None):
+        raise UsageError("the dense network has no blocks to choose: leave out threshold and budget.")
     budget = 1.0 if budget is None else budget
     if policy != DENSE:
         check_options(policy, threshold, budget)

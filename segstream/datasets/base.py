@@ -133,7 +133,8 @@ def images_in(folder: Path, data_set: str, looked_for: str) -> list[Path]:
     """Every image file in `folder`, sorted by name; an error that tells the expected layout if there is none."""
     if not folder.is_dir():
         raise SourceError(f"no {data_set} here: looked for the folder {folder}; the layout expected is {looked_for}.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    # macOS puts a hidden file of its own beside each file that it writes to a foreign disk.
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and p.is_file())
     if not found:
         raise SourceError(
             f"no images in {folder}: looked for files ending in {', '.join(SUFFIXES)}; "

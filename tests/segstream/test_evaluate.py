@@ -79,6 +79,12 @@ def test_refuses_to_look_back_with_a_policy_that_does_not_look(policy: str) -> N
         evaluate("untrained-rn18", small(), size=(128, 64), device="cpu", policy=policy, video=True)
 
 
+@pytest.mark.parametrize("given", [{"threshold": 0.5}, {"budget": 0.2}])
+def test_the_dense_network_has_no_blocks_to_choose(given: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="leave out threshold and budget"):
+        evaluate("untrained-rn18", "demo", policy="dense", limit=1, device="cpu", **given)  # type: ignore[arg-type]
+
+
 def test_refuses_other_classes() -> None:
     with pytest.raises(UsageError, match="classes"):
         evaluate("untrained-rn18", small(("a", "b")), device="cpu")

@@ -35,6 +35,8 @@ def test_camvid_reads_any_image_format(tmp_path: Path, suffix: str) -> None:
     for part in ("train", "val"):
         write_image(tmp_path / part / f"0001{suffix}")
         write_labels(tmp_path / f"{part}annot" / "0001.png", [0, 3, 10, 11])
+    (tmp_path / "val" / "._0001.png").write_bytes(b"macOS puts such a file beside each")
+    (tmp_path / "val" / "old.png").mkdir()
     data = open_dataset("camvid", tmp_path, "val")
     sample = data[0]
     assert len(data) == 1 and len(data.classes) == 11
