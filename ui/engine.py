@@ -96,6 +96,7 @@ class Engine:
         self._one_at_a_time = threading.Lock()  # the last source may still be in a frame when the next one begins
         self._settings = Settings()
         self._wanted: tuple[str, str] | None = None
+        self._loading: tuple[str, str] | None = None
         self._segmenter: Segmenter | None = None
         self._network = Network()
         self._controller: BudgetController | None = None
@@ -174,6 +175,7 @@ class Engine:
         from segstream.models import DEFAULT_MODEL, load_model
         from segstream.policies import POLICIES
 
+        self._loading = wanted
         model, device = wanted
         loaded = load_model(model or DEFAULT_MODEL)
         if self._closing:
@@ -193,12 +195,12 @@ class Engine:
             if last is not None:
                 last.close()
         with self._changed:
+            self._end_loading(wanted)
             replaced = bool(problem) and self._wanted == wanted
             if replaced:
                 self._wanted = (model, "auto")  # which is loaded already
             self._version += 1
             self._changed.notify_all()
-        self.busy = ""
         if replaced:
             self._replaced(problem)
         self._loaded(network)
@@ -225,8 +227,14 @@ class Engine:
             problem = str(error)
         return make(device="auto"), problem
 
+    def _end_loading(self, loaded: tuple[str, str] | None) -> None:
+        """Nothing is being loaded any more, unless something else is wanted meanwhile, which comes next."""
+        if self._wanted == loaded:
+            self.busy = ""
+
     def _load_failed(self, error: Exception) -> None:
-        self.busy = ""
+        with self._changed:
+            self._end_loading(self._loading)
         known = isinstance(error, SegstreamError)
         self._failed(str(error) if known else f"The model could not be loaded ({type(error).__name__}: {error}).")
 

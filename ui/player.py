@@ -307,7 +307,7 @@ class Player:
             "latency_ms": self.latency_ms if source.live else 0.0,
         }
         if opening is not None:
-            return {**shown, "status": OPENING, "position": 0.0, "connection": "connecting" if source.live else ""}
+            return {**shown, "status": OPENING, "position": 0.0, "connection": ""}
         if playing is None:
             return {**shown, "status": FAILED if self._failed else EMPTY}
         return {**shown, **self._poll_pipeline(playing)}

@@ -23,22 +23,24 @@ _PLACES = {
     "pictures": QStandardPaths.StandardLocation.PicturesLocation,
     "videos": QStandardPaths.StandardLocation.MoviesLocation,
 }
-_LONGEST_NAME = 60
+_LONGEST_NAME = 120  # bytes of what comes before the time
 
 
-def new_path(kind: str, source: str, suffix: str) -> tuple[Path | None, str]:
+def new_path(kind: str, source: str, suffix: str, ending: str = "") -> tuple[Path | None, str]:
     """A file that is not there yet in the user's pictures or videos, and what is wrong when there can be none.
 
     Args:
         kind: "pictures" or "videos".
         source: name of the source, which goes into the file's name.
+        ending: what comes behind it.
     """
     folder = Path(QStandardPaths.writableLocation(_PLACES[kind])) / "segstream"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return None, f"The folder {folder} cannot be made ({error.strerror}); make it, or free the disk."
-    stem = re.sub(r"[^\w.-]+", "-", Path(source).stem).strip("-.")[:_LONGEST_NAME] or "segstream"
+    stem = re.sub(r"[^\w.-]+", "-", Path(source).stem).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    stem = (stem.strip("-.") or "segstream") + ending
     base = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
     names = [base, *(f"{base}-{i}" for i in range(2, 1000))]
     path = next((folder / f"{name}.{suffix}" for name in names if not (folder / f"{name}.{suffix}").exists()), None)
@@ -60,11 +62,11 @@ def save_picture(result: Result, settings: Settings, source: str) -> tuple[str, 
 def save_mask(result: Result, settings: Settings, source: str) -> tuple[str, str]:
     """Save the class of every pixel as a palette PNG; returns a sentence and its kind."""
     coloured = replace(result, palette=palette_for(result, settings.palette))
-    return _write("pictures", f"{Path(source).stem}-mask", palette_png(coloured.labels, coloured.palette))
+    return _write("pictures", source, palette_png(coloured.labels, coloured.palette), "-mask")
 
 
-def _write(kind: str, source: str, data: bytes) -> tuple[str, str]:
-    path, problem = new_path(kind, source, "png")
+def _write(kind: str, source: str, data: bytes, ending: str = "") -> tuple[str, str]:
+    path, problem = new_path(kind, source, "png", ending)
     if path is None:
         return problem, "error"
     try:

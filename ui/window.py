@@ -167,11 +167,13 @@ class Window(QMainWindow):
         self.state.say("")
         self.state.remember(spec)
         self.player.open(spec, options)
+        self.bridge.results.take()  # of the source before, of which no more come
         self.refresh_playback()
 
     def close_source(self) -> None:
         """Back to the first page."""
         self.player.close_source()
+        self.bridge.results.take()
         self.measurements.clear()
         self.picture.show_result(None)
         self.state.say("")

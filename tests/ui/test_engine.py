@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+import segstream.models
 from segstream.frames import Frame
+from segstream.models import Model
 from segstream.segmenter import Segmenter
 from segstream.ui.engine import Engine, Fixed
 from segstream.ui.state import Settings
@@ -41,6 +45,35 @@ def test_memory_for_frames_is_the_present_networks() -> None:
     assert memory is not None and memory.shape == (48, 64, 3)
     assert engine.close()
     assert seat.frame_memory(48, 64) is None
+
+
+def test_it_is_busy_until_the_newest_choice_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_model = segstream.models.load_model
+    begun, gates = threading.Event(), {name: threading.Event() for name in ("first", "second")}
+
+    def slow(name: str) -> Model:
+        begun.set()
+        assert gates[name].wait(10)
+        return load_model("untrained-rn18")
+
+    def wait_for(count: int) -> None:
+        end = time.monotonic() + 20
+        while len(loaded) < count:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    monkeypatch.setattr(segstream.models, "load_model", slow)
+    loaded: list[str] = []
+    engine = Engine(Fixed(size=SIZE), lambda network: loaded.append(network.model), lambda sentence: None)
+    engine.configure(Settings(model="first", device="cpu"))
+    assert begun.wait(10)
+    engine.configure(Settings(model="second", device="cpu"))
+    gates["first"].set()
+    wait_for(1)
+    assert loaded == ["first"] and engine.busy == "Loading second"
+    gates["second"].set()
+    wait_for(2)
+    assert loaded == ["first", "second"] and not engine.busy and engine.close()
 
 
 def test_how_frames_look_back_is_what_the_command_line_says() -> None:

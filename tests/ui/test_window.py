@@ -83,6 +83,23 @@ def test_a_loop_starts_again_by_itself(make_window: Maker, short_video: Path, qt
     assert window.state.message_kind != "error"
 
 
+@pytest.mark.parametrize("then", ["another source", "none"])
+def test_a_result_on_its_way_does_not_outlive_its_source(make_window: Maker, qtbot: Any, then: str) -> None:
+    window = make_window()
+    window.open("demo:128x64")
+    qtbot.waitUntil(lambda: window.picture.result is not None, timeout=30_000)
+    end = time.monotonic() + 10
+    while window.bridge.results._value is None:  # the window is busy, and a result waits for it
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    if then == "none":
+        window.close_source()
+    else:
+        window.open("missing.mp4")
+    qtbot.wait(300)
+    assert window.picture.result is None and len(window.measurements) == 0
+
+
 @pytest.mark.parametrize("spec", ["demo:128x64", "video"])
 def test_after_max_frames_everything_goes_on(make_window: Maker, video: Path, qtbot: Any, spec: str) -> None:
     window = make_window(SourceOptions(max_frames=5), speed=0.25)  # slow, so that no frame is overtaken by the next
