@@ -22,6 +22,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     replace_file(path, "the checkpoint", lambda file: torch.save(state, file))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to.
+
+    Raises:
+        OutputError: if that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder} ({error}): choose another --out.") from error
+
+
 def replace_file(path: Path, what: str, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a file and put it in the place of `path` once it is complete.
 
@@ -40,8 +52,12 @@ def replace_file(path: Path, what: str, write: Callable[[IO[bytes]], object]) ->
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {what} {path} ({error}): free space or choose another --out.") from error
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        # torch.save makes what a full disk raises into an error of its own about the file's inside.
+        raise OutputError(f"cannot write {what} {path} ({reason}): free space or choose another --out.") from error
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from segstream.datasets import Dataset
 from segstream.errors import UsageError
 
+MOST_BATCHES = 32  # that are decoded ahead, one of each training
 CACHE_SHARE = 0.4  # of the device's free memory that cached images may take
 
 
@@ -42,7 +43,7 @@ class Store:
         self.data, self.device, self.resize = data, device, resize
         self.names = data.names
         self.pool = ThreadPoolExecutor(min(16, cpu_count() or 1), thread_name_prefix="decode")
-        self._next: tuple[tuple[int, ...], list[Future[tuple[Tensor, Tensor]]]] | None = None
+        self._next: dict[tuple[int, ...], list[Future[tuple[Tensor, Tensor]]]] = {}  # one batch of each training
         first = read_pair(data, 0, resize)
         self.size = (first[1].shape[0], first[1].shape[1])  # height and width
         self.cached = len(data) * (first[0].numel() + first[1].numel()) <= CACHE_SHARE * free_memory(device)
@@ -71,15 +72,18 @@ class Store:
         """Begin to decode the next batch, where samples are not cached."""
         if not self.cached:
             key = tuple(indices)
-            self._next = (key, [self.pool.submit(read_pair, self.data, i, self.resize) for i in key])
+            self._next[key] = [self.pool.submit(read_pair, self.data, i, self.resize) for i in key]
+            if len(self._next) > MOST_BATCHES:  # of trainings that have ended
+                del self._next[next(iter(self._next))]
 
     def take(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Samples by index: uint8 [N, 3, H, W] and [N, H, W] on the device."""
         if self.cached:
             at = torch.tensor(indices, device=self.device)
             return self.images.index_select(0, at), self.labels.index_select(0, at)
-        if self._next is not None and self._next[0] == tuple(indices):
-            pairs = [future.result() for future in self._next[1]]
+        futures = self._next.pop(tuple(indices), None)
+        if futures is not None:
+            pairs = [future.result() for future in futures]
             for index, (_, labels) in zip(indices, pairs, strict=True):
                 self._check(index, labels)
         else:

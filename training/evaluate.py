@@ -7,7 +7,6 @@ images have another.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from segstream.datasets import DATASETS, open_dataset
 from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, check_classes, evaluate, report
 from segstream.models import Model, load_model
+from segstream.reports import check_report, write_report
 from segstream.training import losses, validate
 from segstream.training.config import TrainConfig
 from segstream.training.data import Store
@@ -104,7 +104,10 @@ def main(
     json_file: str | None,
 ) -> None:
     """mIoU by class, GMAC and share of high blocks of MODEL (a name or a file)."""
+    check_report(json_file, overwrite=True)
     if policy == "oracle":
+        if threshold is not None:
+            raise UsageError("the oracle has no threshold, only --budget: leave out --threshold.")
         loaded = load_model(model)
         data = open_dataset(dataset, data_dir, split)
         check_classes(loaded.spec.classes, data)
@@ -121,6 +124,8 @@ def main(
         moved = losses.class_prior(shares, known["prior"] if prior is None else prior)
         found = evaluate_oracle(loaded, data.name, data.split, samples, budget, weights, moved)
     else:
+        if not (class_weights is None and prior is None):
+            raise UsageError("only the oracle weighs classes: leave out --class-weights and --prior.")
         found = evaluate(model, dataset, data_dir, split, policy, threshold, budget, device=device)
     table = Table(title=f"{found.model}, {found.policy}, {found.dataset} {found.split} ({found.images} images)")
     table.add_column("class")
@@ -130,8 +135,7 @@ def main(
     table.add_row("mean", f"{found.miou:.4f}")
     Console().print(table)
     print(f"GMAC {found.gmacs:.2f} of {found.dense_gmacs:.2f} dense, {100 * found.high_share:.1f} % of blocks high")
-    if json_file is not None:
-        Path(json_file).write_text(json.dumps(found.to_json(), indent=1) + "\n", encoding="utf-8")
+    write_report(json_file, found.to_json())
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ class Job:
         torch._foreach_add_(mine, torch._foreach_mul(theirs, 1 - self.keep))
 
     def report(self) -> dict[str, float]:
-        """Means of the terms since the last report.
+        """Means of the terms since the last report; empty where there was no step.
 
         Raises:
             TrainingStopped: if a loss was not a number.
@@ -291,7 +291,7 @@ class Job:
             raise TrainingStopped(bad)
         *sums, count = self.sums.tolist()
         self.sums.zero_()
-        return {name: value / max(1.0, count) for name, value in zip(TERMS, sums, strict=True)}
+        return {name: value / count for name, value in zip(TERMS, sums, strict=True)} if count else {}
 
     def state(self) -> dict[str, Any]:
         """Everything a run needs to go on as if it had not stopped."""

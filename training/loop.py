@@ -258,7 +258,7 @@ def evaluate_now(run: Run, data: Data, done: float, say: Callable[[str], None]) 
     results, score, grids = quick_results(run.job, run.config, data)
     entry = {"step": run.job.step, "epoch": run.job.step / run.order.steps_per_epoch, "score": score, **results}
     run.history.append(entry)
-    run.tracker.evaluation(run.job.step, {**terms, **results}, data, grids)
+    run.tracker.evaluation(run.job.step, {**terms, **results}, data, grids, run.config.block)
     if score > run.best_score:
         run.best_score = score
         run.best = {key: value.detach().clone() for key, value in run.job.averaged.state_dict().items()}

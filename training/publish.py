@@ -19,12 +19,13 @@ import torch
 from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
+from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model, save_model
 from segstream.models.registry import WEIGHTS
+from segstream.training.checkpoint import make_folder, replace_file
 from segstream.training.data import Store
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.setup import whole_split
-from segstream.training.validate import calibrate_policy
+from segstream.training.validate import move_policy
 
 BUDGETS = (0.4, 0.25, 0.15)
 
@@ -71,6 +72,7 @@ def move_logits(model: Model, data_dir: str | None, prior: float) -> None:
             model.network.get_parameter("subpixel.bias").add_(moved.repeat_interleave(4))
 
 
+@torch.no_grad()
 def move_scores(model: Model, data_dir: str | None, share: float) -> None:
     """Set the learned policy's scores so that on CamVid's training images this share of the blocks is above 0.5.
 
@@ -81,9 +83,13 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
     """
     if model.policy_net is None:
         raise UsageError(f"{model.spec.name} has no learned policy: leave out --share, or give --policy-from.")
-    device = torch.device("cpu")
-    train = whole_split(Store(open_dataset("camvid", data_dir, "train"), device), device)
-    calibrate_policy(model.policy_net, train, model.spec.block, share)
+    spec, found = model.spec, []
+    data = open_dataset("camvid", data_dir, "train")
+    for i in range(len(data)):
+        sample = data[i]
+        geometry = fit(sample.labels.shape, spec.size, spec.block)  # as it will be used
+        found.append(model.policy_net(to_input(sample.image, geometry, spec.mean, spec.std), spec.block).flatten())
+    move_policy(model.policy_net, torch.cat(found), share)
 
 
 def make_shallow(model: Model, stages: tuple[int, ...]) -> None:
@@ -206,6 +212,7 @@ def main(
     out: Path,
 ) -> None:
     """Evaluate MODEL and write it, with its card, under a name of the package."""
+    make_folder(out)
     loaded = load_model(model)
     thresholds = dict(loaded.spec.thresholds)
     if policy_from is not None:
@@ -225,9 +232,9 @@ def main(
     for label, found in rows:
         if label.startswith(("high", "demo")) or label in ("learned", "heuristic"):
             loaded.spec.results[f"{found.dataset}_{found.policy}_miou"] = round(found.miou, 4)
-    out.mkdir(parents=True, exist_ok=True)
     save_model(loaded, out / f"{name}.safetensors")
-    (out / f"{name}.md").write_text(card(loaded, rows, recipe), encoding="utf-8")
+    text = card(loaded, rows, recipe).encode()
+    replace_file(out / f"{name}.md", "the card", lambda file: file.write(text))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def policy_rows(
             "miou": mean_iou(matrix),
             "share": n_high / (images * rows * columns),
             "gmacs": costs.gmacs(rows, columns, n_high, policy, images) / images,
-            "iou": dict(zip(data.classes, iou, strict=True)),
+            "iou": {name: value for name, value in zip(data.classes, iou, strict=True) if value == value},  # not NaN
         }
 
     found = [row("dense" if config.mode == "dense" else "high", None)]

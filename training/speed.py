@@ -8,7 +8,6 @@ networks, teachers and 11 classes are as random as the images.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import replace
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from segstream.errors import SegstreamError, UsageError
 from segstream.models import SwiftNet
+from segstream.reports import check_report, write_report
 from segstream.training.config import TrainConfig, from_dict, load_config
 from segstream.training.job import Job
 from segstream.training.kernel_blocks import use_kernels
@@ -154,6 +154,7 @@ def main(
     memory: bool,
 ) -> None:
     """Measure the training speed (or memory) of SegBlocks against the dense network."""
+    check_report(json_file, overwrite=True)
     place = device_of(device)
     if memory and place.type != "cuda":
         raise click.UsageError("--memory measures a GPU's memory, and the CPU is in use here; give --device cuda")
@@ -177,14 +178,13 @@ def main(
             figure = f"{rows[name]:.0f} images/s (measured for {time.monotonic() - begun:.0f} s)"
         first = next(iter(rows))
         print(f"{name}: {figure}, {rows[name] / rows[first]:.2f} of {first}", flush=True)
-    if json_file is not None:
-        result = {
-            "peak_mb" if memory else "images_per_second": rows,
-            "kernels": in_use,
-            "graphs": graphs,
-            "settings": {name: config.to_dict() for name, config in configs.items()},
-        }
-        Path(json_file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {
+        "peak_mb" if memory else "images_per_second": rows,
+        "kernels": in_use,
+        "graphs": graphs,
+        "settings": {name: config.to_dict() for name, config in configs.items()},
+    }
+    write_report(json_file, result)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,12 @@ class Tracker:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
 
-    def evaluation(self, step: int, values: dict[str, float], data: Data, grids: Tensor | None) -> None:
-        """Record an evaluation; `grids` bool [M, GH, GW] are drawn over the first images of val."""
+    def evaluation(self, step: int, values: dict[str, float], data: Data, grids: Tensor | None, block: int) -> None:
+        """Record an evaluation; `grids` bool [M, GH, GW], of blocks of that side, are drawn over some images of val."""
         self.scalars(step, values)
         if self.writer is not None and grids is not None:
             at = torch.linspace(0, len(grids) - 1, PICTURES).long()
-            pictures = torch.stack([with_grid(data.val.images[i], grids[i]) for i in at.tolist()])
+            pictures = torch.stack([with_grid(data.val.images[i], grids[i], block) for i in at.tolist()])
             self.writer.add_images("high blocks on val", pictures, step)
 
     def close(self) -> None:
@@ -44,10 +44,8 @@ class Tracker:
             self.writer.close()
 
 
-def with_grid(image: Tensor, high: Tensor) -> Tensor:
-    """An image uint8 [3, H, W] with its low blocks (grid bool [GH, GW]) darkened."""
+def with_grid(image: Tensor, high: Tensor, block: int) -> Tensor:
+    """An image uint8 [3, H, W] with its low blocks (grid bool [GH, GW], of `block` pixels a side) darkened."""
     height, width = image.shape[-2:]
-    block = max(-(-height // high.shape[0]), -(-width // high.shape[1]))
-    block += -block % 32
     light = high.float().repeat_interleave(block, 0).repeat_interleave(block, 1)[:height, :width]
     return (image.float() * (0.4 + 0.6 * light)).to(torch.uint8).cpu()

@@ -24,7 +24,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from segstream.errors import SegstreamError, SourceError, UsageError
+from segstream.errors import OutputError, SegstreamError, SourceError, UsageError
+from segstream.reports import check_report, write_report
 from segstream.training.config import TrainConfig
 
 COLOURS = {
@@ -159,6 +160,9 @@ def plot(found: list[Point], path: Path) -> None:
     """Draw the curves: dense networks at several sizes, and networks of blocks under each policy.
 
     Of the modes with blocks the first of BLOCKS that there is.
+
+    Raises:
+        OutputError: if it cannot be written.
     """
     import matplotlib
 
@@ -201,22 +205,27 @@ def plot(found: list[Point], path: Path) -> None:
     axes.set_ylabel("mIoU on val, %")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:  # the second of a format that is not known
+        raise OutputError(f"cannot draw {path} ({error}): give another place, and a name that ends in .png.") from error
+    finally:
+        plt.close(figure)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "json_file", type=click.Path(path_type=Path), default=None, help="Where to write the points.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), default=None, help="Where to draw them (.png).")
-def main(results: tuple[Path, ...], json_file: Path | None, plot_file: Path | None) -> None:
+@click.option("--json", "json_file", default=None, help="Where to write the points.")
+@click.option("--plot", "plot_file", default=None, help="Where to draw them (.png).")
+def main(results: tuple[Path, ...], json_file: str | None, plot_file: str | None) -> None:
     """Put the RESULTS (results.json files) of trainings together as one trade-off."""
+    for file in (json_file, plot_file):
+        check_report(file, overwrite=True)
     found = points(read_results(list(results)))
     show(found)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(p) for p in found], indent=1) + "\n", encoding="utf-8")
+    write_report(json_file, [asdict(p) for p in found])
     if plot_file is not None:
-        plot(found, plot_file)
+        plot(found, Path(plot_file))
 
 
 if __name__ == "__main__":

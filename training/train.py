@@ -21,10 +21,11 @@ import click
 import torch
 import yaml
 
-from segstream.errors import OutputError, SegstreamError, UsageError
+from segstream.errors import SegstreamError, UsageError
 from segstream.models import Model, SwiftNet, load_model
 from segstream.models.checkpoints import load_encoder, read_checkpoint
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from segstream.training.checkpoint import make_folder
 from segstream.training.config import TrainConfig, load_config
 from segstream.training.data import Order
 from segstream.training.distributed import World, join, leave, spread
@@ -186,18 +187,6 @@ def check_files(configs: list[TrainConfig]) -> None:
     for path in dict.fromkeys(config.encoder_weights for config in configs):
         if path is not None:
             read_checkpoint(path)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of a training.
-
-    Raises:
-        OutputError: if that cannot be.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder} ({error}): choose another --out.") from error
 
 
 def files_of(folder: Path, name: str, configs: Sequence[TrainConfig]) -> list[Path]:

@@ -95,8 +95,13 @@ def threshold_for(scores: Tensor, share: float) -> float:
 @torch.no_grad()
 def calibrate_policy(policy_net: PolicyNet, split: Split, block: int, share: float) -> None:
     """Move the policy network's last bias so that `share` of a split's blocks has logits above 0."""
-    bias = threshold_for(learned_scores(split, policy_net, block), share)
-    cast(Tensor, policy_net.layers[-1].bias).sub_(bias)
+    move_policy(policy_net, learned_scores(split, policy_net, block), share)
+
+
+@torch.no_grad()
+def move_policy(policy_net: PolicyNet, logits: Tensor, share: float) -> None:
+    """Move the policy network's last bias so that `share` of its logits, of any shape, lies above 0."""
+    cast(Tensor, policy_net.layers[-1].bias).sub_(threshold_for(logits, share))
 
 
 def measure(

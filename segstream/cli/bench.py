@@ -20,8 +20,8 @@ from segstream.cli.options import (
     progress_option,
     size_option,
 )
-from segstream.cli.reports import check_report, write_report
 from segstream.errors import UsageError
+from segstream.reports import check_report, write_report
 
 _EXAMPLES = """
 Examples:

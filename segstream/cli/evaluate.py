@@ -23,7 +23,7 @@ from segstream.cli.options import (
     progress_option,
     size_option,
 )
-from segstream.cli.reports import check_report, write_report
+from segstream.reports import check_report, write_report
 
 if TYPE_CHECKING:
     from segstream.evaluate import EvalReport

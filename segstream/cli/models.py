@@ -10,8 +10,8 @@ from rich.table import Table
 
 from segstream.cli import console
 from segstream.cli.options import Command, common_options, option, overwrite_option
-from segstream.cli.reports import check_report
 from segstream.errors import UsageError
+from segstream.reports import check_report
 
 _ENCODERS = ["resnet18", "resnet50", "efficientnet-lite1"]
 _EXAMPLES = """

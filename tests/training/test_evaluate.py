@@ -44,6 +44,12 @@ def test_command_measures_a_policy(policy: str, camvid: Path, tmp_path: Path) ->
 def test_command_says_what_is_missing(camvid: Path) -> None:
     done = evaluate("--data", str(camvid), "--policy", "oracle")
     assert done.returncode == 2 and "--budget" in done.stderr and "Traceback" not in done.stderr
+    done = evaluate("--data", str(camvid), "--policy", "oracle", "--budget", "0.5", "--threshold", "0.2")
+    assert done.returncode == 2 and "no threshold" in done.stderr
+    done = evaluate("--data", str(camvid), "--policy", "heuristic", "--prior", "0.2")
+    assert done.returncode == 2 and "only the oracle" in done.stderr
+    done = evaluate("--data", str(camvid), "--policy", "high", "--json", "missing/figures.json")
+    assert done.returncode == 4 and "missing does not exist" in done.stderr
 
 
 def test_the_oracle_ranks_as_it_did_when_the_training_ended(

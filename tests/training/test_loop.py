@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segstream.errors import OutputError, UsageError
 from segstream.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from segstream.training.loop import Run, conclude, train
+from tests.segstream.media import files_end_at
 from tests.training.test_train import config, start
 
 
@@ -98,6 +103,20 @@ def test_a_run_that_cannot_be_measured_does_not_keep_others_from_it(camvid: Path
     assert "results.json" in full.error
 
 
+def test_results_are_json_where_a_class_does_not_occur(camvid: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(camvid, tmp_path / "camvid")
+    for file in (folder / "valannot").iterdir():
+        Image.fromarray(np.zeros((60, 120), np.uint8)).save(file)
+    run, data = start(config(folder, mode="dense", epochs=0.5), tmp_path)
+    assert train([run], data, None, print, lambda: False) and conclude([run], data, print)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    results = json.loads((run.out / "results.json").read_text(), parse_constant=refuse)
+    assert "Sky" in results["rows"][0]["iou"]
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("old")
@@ -109,6 +128,24 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write the results .*results\.json .*No space left"):
         replace_file(path, "the results", fail)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_full_disk_is_named_though_torch_says_something_else(tmp_path: Path) -> None:
+    """Of all but tiny states what the disk raises becomes an error of torch's about the file's inside."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("old")
+    with files_end_at(100_000), pytest.raises(OutputError, match=r"cannot write the checkpoint .*File too large"):
+        save_checkpoint(path, {"weights": torch.zeros(1_000_000)})
+    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_where_no_step_was_taken_there_is_nothing_to_report(camvid: Path, tmp_path: Path) -> None:
+    run, data = start(config(camvid, mode="dense"), tmp_path)
+    assert run.job.report() == {}
+    assert not train([run], data, None, print, lambda: run.job.step == 2)
+    assert run.job.report() == {}  # what is saved is reported before
+    run.job.run_step(*run.samples.take(run.order.indices(2)), 0.5)
+    assert run.job.report()["loss"] > 0
 
 
 def test_the_device_says_how_a_resumed_optimiser_works(camvid: Path, tmp_path: Path) -> None:

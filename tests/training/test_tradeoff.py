@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from segstream.errors import SourceError, UsageError
+from segstream.errors import OutputError, SourceError, UsageError
 from segstream.training.tradeoff import main, points, read_results
 
 
@@ -79,6 +79,16 @@ def test_a_training_counts_once(tmp_path: Path) -> None:
     path.write_text(json.dumps(made))
     found = [p for p in points(read_results([path])) if p.policy == "learned"]
     assert [(p.miou, p.seeds) for p in found] == [(0.7, 1), (0.71, 1)]
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_what_cannot_be_written_is_said(tmp_path: Path, option: str) -> None:
+    path = str(results(tmp_path, "dense", 0, 0.75))
+    done = CliRunner().invoke(main, [path, option, str(tmp_path / "missing" / "x.png")])
+    assert isinstance(done.exception, OutputError) and "missing does not exist" in str(done.exception)
+    assert "mIoU" not in done.output  # said before the work
+    done = CliRunner().invoke(main, [path, "--plot", str(tmp_path / "x.odd")])
+    assert isinstance(done.exception, OutputError) and ".png" in str(done.exception)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""JSON reports of `segstream bench` and `segstream eval`."""
+"""JSON reports of `segstream bench`, `segstream eval` and the tools of training/."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_report(path: str | None, overwrite: bool) -> None:
         raise OutputError(f"the folder {target.parent} may not be written to; choose another")
 
 
-def write_report(path: str | None, content: dict[str, Any]) -> None:
+def write_report(path: str | None, content: dict[str, Any] | list[Any]) -> None:
     """Write a report, all of it or nothing.
 
     Raises:
