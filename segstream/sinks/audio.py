@@ -66,8 +66,9 @@ class AudioWriter:
         for time, seconds, packet in self._sound.take(until - self._shift, closing):
             base = packet.time_base or Fraction(1, 48_000)
             at = time + self._shift
-            # What comes before the first picture is left out, but for the samples an encoder begins with.
-            if at < 0 <= seconds:
+            # What comes before the first picture is left out, but for the samples that an encoder begins with where
+            # the recording begins with the source: further back they would hide as much of what follows.
+            if at < 0 and (seconds >= 0 or at < seconds - 0.001):
                 continue
             if self._copy:
                 self._mux_copy(packet, at, base)
