@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segstream.errors import OutputError, SegstreamError, UsageError
+from segstream.errors import OutputError, SegstreamError, SourceError, UsageError
 from segstream.feed import Feed
 from segstream.frames import Result
 from segstream.pace import BudgetController
@@ -181,7 +182,12 @@ def record_lanes(
         for note in (note for lane in lanes for sink in lane.sinks for note in sink.notes):
             log.warning("%s", note)
         raise
-    return summary(pipeline, lanes)
+    found = summary(pipeline, lanes)
+    if not found.frames and not pipeline.stopped:
+        trouble = "; ".join(found.warnings) or "its part that was asked for holds none"
+        names = ", ".join(lane.source.info.name for lane in lanes)
+        raise SourceError(f"no frame came from {names}, so nothing was written ({trouble}); give another part of it")
+    return found
 
 
 def open_lanes(
@@ -217,8 +223,12 @@ def open_lanes(
     """
     if out is None and save_masks is None and save_jsonl is None:
         raise UsageError("there is nothing to write; give an output video, a folder for masks or a file for JSON lines")
-    if out is not None and save_jsonl is not None and Path(out) == Path(save_jsonl) and isinstance(spec, (str, Path)):
-        raise UsageError(f"{out} cannot be the video and the JSON lines at once; give two names")
+    if isinstance(spec, (str, os.PathLike)):
+        outputs = {"the video": out, "the folder of masks": save_masks, "the JSON lines": save_jsonl}
+        places = [(os.path.realpath(path), what, path) for what, path in outputs.items() if path is not None]
+        for (one, first, path), (other, second, _) in combinations(places, 2):
+            if one == other:
+                raise UsageError(f"{path} cannot be {first} and {second} at once; give two names")
     video = VideoOptions(
         codec=codec,
         crf=crf,

@@ -93,8 +93,13 @@ def load_command(name: str) -> click.Command:
 @lru_cache(maxsize=1)
 def option_names() -> frozenset[str]:
     """Names of the options of all commands, which a configuration file may use."""
-    names = {"source" if p.name == "sources" else p.name for name in _COMMANDS for p in load_command(name).params}
-    return frozenset(str(name) for name in names - {"config", "verbose", "quiet", None})
+    from segstream.cli.options import name_in_config
+
+    commands = [load_command(name) for name in _COMMANDS]
+    commands += [sub for command in commands if isinstance(command, click.Group) for sub in command.commands.values()]
+    options = [p for command in commands for p in command.params if isinstance(p, click.Option)]
+    # What decides how much is printed is asked for before a file is read.
+    return frozenset(map(name_in_config, options)) - {"config", "verbose", "quiet"}
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

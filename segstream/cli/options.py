@@ -290,17 +290,21 @@ view_options = _stack(
 )
 
 
+def name_in_config(option: click.Option) -> str:
+    """What an option is called in a YAML file: as on the command line, without hyphens."""
+    return next(name for name in option.opts if name.startswith("--"))[2:].replace("-", "_")
+
+
 def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     """Make a YAML file's settings the defaults of this command."""
     if value is None:
         return
     from segstream.cli.main import option_names
 
-    mine = {p.name: p for p in ctx.command.params if isinstance(p, Option) and p.name}
+    mine = {name_in_config(p): p for p in ctx.command.params if isinstance(p, Option)}
     settings = read_config(value, option_names())
     defaults = dict(ctx.default_map or {})
     for name, setting in settings.items():
-        name = "sources" if name == "source" else name
         if name not in mine:
             continue  # another command's
         if mine[name].multiple and not isinstance(setting, (list, tuple)):
@@ -309,7 +313,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
             setting = [str(entry) for entry in setting]
         if isinstance(setting, dict):
             raise UsageError(f"the configuration {value} gives {name.replace('_', '-')!r} several values; give one")
-        defaults[name] = setting
+        defaults[str(mine[name].name)] = setting
     ctx.default_map = defaults
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -29,6 +30,7 @@ ENCODERS = {
 }
 _SOFTWARE = {"libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1"}
 _ANY_SIZE = 4096  # pixels of a side up to which these encoders take every size
+_SVT_SMALLEST = 32  # pixels of a side; with less it may wait for itself for ever, as at 256x18
 _MAX_CRF = {"h264": 51, "hevc": 51, "vp9": 63, "av1": 63}
 # Fast presets, few threads (the network needs the cores) and no frames held back, so that little is lost by a crash.
 _OPTIONS = {
@@ -108,7 +110,10 @@ def choose_encoder(wanted: str, suffix: str, width: int, height: int, crf: int |
                 notes.append(f"encoder {wanted} does not work here ({reasons[0]}), so {name} is used")
             return encoder
         reasons.append(reason)
-    raise OutputError(f"no encoder for {codec} works on this machine ({reasons[0]}); choose another codec")
+    raise OutputError(
+        f"no encoder for {codec} works here for {width}x{height} ({'; '.join(dict.fromkeys(reasons))}); choose another "
+        "codec"
+    )
 
 
 def _family(name: str) -> str:
@@ -135,6 +140,10 @@ def configure(context: av.VideoCodecContext, encoder: Encoder, width: int, heigh
 
 def trial(encoder: Encoder, width: int, height: int) -> str | None:
     """Encode one black frame. Returns None if that gives data, else the reason it does not."""
+    if encoder.name == "libsvtav1":
+        if min(width, height) < _SVT_SMALLEST:
+            return f"{encoder.name} needs sides of {_SVT_SMALLEST} pixels or more"
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone: it does not print through FFmpeg
     if encoder.name in _SOFTWARE and max(width, height) <= _ANY_SIZE:
         width, height = min(width, 256), min(height, 256)  # it does every size alike, and a small one at once
     try:

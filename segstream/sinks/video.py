@@ -36,6 +36,8 @@ _MUXER_OPTIONS = {
     "mp4": {"movflags": "hybrid_fragmented+frag_keyframe", "frag_duration": str(_FRAGMENT)},
     "matroska": {"cluster_time_limit": str(_FRAGMENT // 1000)},
 }
+# Without going back to its beginning at the end, which a pipe does not do.
+_MP4_INTO_PIPES = "frag_keyframe+empty_moov+delay_moov+default_base_moof"
 _MUXER_OPTIONS["mov"] = _MUXER_OPTIONS["mp4"]
 _MUXER_OPTIONS["webm"] = _MUXER_OPTIONS["matroska"]
 # Sound may begin before zero (priming); that must not move the pictures.
@@ -188,8 +190,10 @@ class VideoSink(Sink):
         height, width = picture.shape[:2]
         encoder = self._choose(width, height)
         source_start = self._source.info.start_seconds if self._source else 0.0
-        # A whole recording keeps its times; a part of one, or a later segment, starts at zero.
-        is_part = self._segment > 0 or (self._source is not None and self._source.options.start > 0)
+        # A whole recording keeps its times; a part of one, as all of a live source is, or a later segment starts at 0.
+        is_part = self._segment > 0 or (
+            self._source is not None and (self._source.options.start > 0 or self._source.info.is_live)
+        )
         origin = ticks if is_part else min(ticks, round(source_start / timeline.time_base))
         rate = (self._source.info.rate if self._source else None) or Fraction(25)
         file = _VideoFile(target, encoder, CONTAINERS[self._suffix][0], picture, timeline, rate, origin)
@@ -269,8 +273,10 @@ class _VideoFile:
         self._last = origin
         self._reformatter = VideoReformatter()
         self._audio: AudioWriter | None = None
-        options = {**_MUXER_OPTIONS[format], **_EVERY_MUXER}
         target.claim()
+        options = {**_MUXER_OPTIONS[format], **_EVERY_MUXER}
+        if self._is_mp4 and not target.working.is_file():
+            options["movflags"] = _MP4_INTO_PIPES
         self._container: OutputContainer = av.open(
             f"file:{target.working}", "w", format=format, container_options=options
         )

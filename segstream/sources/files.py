@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections import deque
@@ -122,8 +123,13 @@ class FileSource(Source):
             self.info = self._describe(first, kind, hwaccel is not None)
             if options.loop and not self.info.seekable:
                 raise SourceError(f"{name} cannot be positioned, and so not played again; leave out loop")
-            if options.start > 0:
+            if options.start > 0 and self.info.seekable:
                 self._position(options.start, before=False)
+                if not self._pending:
+                    raise SourceError(f"{name} cannot be positioned where it comes from; leave out --start")
+                self._refuse_late_start()
+            elif options.start > 0:
+                self._read_on_to(options.start)
                 self._refuse_late_start()
         except BaseException:
             self.close()
@@ -185,8 +191,9 @@ class FileSource(Source):
             pixel_aspect=pixel_aspect,
             codec=stream.codec_context.name,
             decoder="cuda" if hardware else "software",
-            # A graph of filters makes its frames in order, and a raw stream of no timestamps cannot be searched.
-            seekable=kind != "lavfi" and first.pts is not None,
+            # A graph of filters makes its frames in order, a raw stream of no timestamps cannot be searched, and what
+            # has come through a pipe does not come again.
+            seekable=kind != "lavfi" and first.pts is not None and not _is_pipe(self._url),
         )
 
     def _decode(self) -> Iterator[VideoFrame]:
@@ -273,6 +280,15 @@ class FileSource(Source):
             if last is not None:
                 self._position(last, before=False)
 
+    def _read_on_to(self, seconds: float) -> None:
+        """Leave out what comes before, of a source that cannot be positioned."""
+        slack = float(self._time_base) / 2 + 1e-6
+        while raw := self._pending.popleft() if self._pending else next(self._raw, None):
+            self._last_seconds = self._seconds(raw)
+            if self._last_seconds >= seconds - slack:
+                self._pending.append(raw)
+                return
+
     def _position(self, seconds: float, before: bool, keep_audio: bool = False) -> None:
         """Decode up to the wanted frame from a key frame before it, from further back where the index is wrong."""
         slack = float(self._time_base) / 2 + 1e-6
@@ -333,6 +349,15 @@ class FileSource(Source):
             shut(self._container)
             decoder_log.take(self._log_names)  # not to be heard by the next source of this codec
             decoder_log.release()
+
+
+def _is_pipe(url: str) -> bool:
+    """Whether a file is one that cannot be read again: a pipe, a terminal."""
+    try:
+        mode = os.stat(url.removeprefix("file:")).st_mode
+    except (OSError, ValueError):
+        return False  # a URL
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
 def _start_seconds(container: InputContainer) -> float:

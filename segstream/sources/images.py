@@ -63,7 +63,8 @@ class ImagesSource(Source):
         if not paths:
             raise SourceError("the list of images is empty; give at least one")
         self._paths = paths
-        self._rate = Fraction(options.image_rate).limit_denominator(1001)
+        rate = Fraction(options.image_rate)
+        self._rate = rate.limit_denominator(1001) or rate.limit_denominator(1_000_000)
         self._closed = False
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         self._pending: tuple[int, NDArray[np.uint8]] | None = None
@@ -119,7 +120,7 @@ class ImagesSource(Source):
     def _within(self, found: tuple[int, NDArray[np.uint8]] | None) -> bool:
         """Whether there is an image, and it lies before `end`."""
         end = self.options.end
-        return found is not None and (end is None or found[0] / self._rate < end)
+        return found is not None and (end is None or found[0] < end * float(self._rate) - 1e-6)
 
     def seek(self, seconds: float, before: bool = False) -> None:
         self._go_to(seconds, before)

@@ -74,6 +74,8 @@ class LiveSource(Source):
         self._log_names: tuple[str, ...] = ()
         self._last_frame_at = time.monotonic()
         self._first_seconds: float | None = None  # of the first picture, from which start and end count
+        self._newest = (0.0, 0.0)  # time of the last picture, and when it came
+        self._begun = options.live == "all"  # the first picture has been asked for
         self._end_at = math.inf  # when the end has come by the wall clock
         self._past_end_at = math.inf  # when the first picture came that lies after the end
         self._sound_over = False  # sound came that lies after the end
@@ -214,6 +216,8 @@ class LiveSource(Source):
 
     def _side(self, seconds: float) -> int:
         """-1 before the start that was asked for, 1 from the end on, 0 between."""
+        if not self._begun:
+            return 0
         since = seconds - (self._first_seconds or 0.0) + 1e-6  # sums of floats
         if self.options.end is not None and since >= self.options.end:
             return 1
@@ -225,9 +229,9 @@ class LiveSource(Source):
         seconds = None if raw.pts is None else float(raw.pts * (raw.time_base or self._time_base))
         item = (raw, self._clock.video(seconds, now), now)
         with self._changed:
+            self._newest = item[1], now
             if self._first_seconds is None:
-                self._first_seconds = item[1]
-                self._end_at = math.inf if self.options.end is None else now + self.options.end
+                self._count_from_newest()
                 self._changed.notify_all()
             if side := self._side(item[1]):
                 return side < 0 or self._waits_for_sound(now)
@@ -242,6 +246,21 @@ class LiveSource(Source):
         if self.on_frame is not None:
             self.on_frame()
         return True
+
+    def _count_from_newest(self) -> None:
+        """Count start and end from the last picture that came."""
+        self._first_seconds, came = self._newest
+        self._end_at = came + self.options.end if self._begun and self.options.end is not None else math.inf
+
+    def _begin(self) -> None:
+        """Begin with the newest picture: those before came while a network was loaded, and are not missed."""
+        with self._changed:
+            if not self._begun:
+                self._begun = True
+                self._count_from_newest()
+                self.dropped = 0
+                if self.options.start > 0:
+                    self._waiting.clear()
 
     def _notify(self) -> None:
         with self._changed:
@@ -273,6 +292,8 @@ class LiveSource(Source):
     def _take(self, block: bool) -> Frame | None:
         if self._tap_wanted is None:
             self._tap_wanted, self._tap = False, None  # nobody listens
+        if not self._begun:
+            self._begin()
         if self.options.max_frames is not None and self._delivered >= self.options.max_frames:
             self.close()
         while True:

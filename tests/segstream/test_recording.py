@@ -147,3 +147,20 @@ def test_masks_are_never_written_onto_the_images_they_are_made_of(tmp_path: Path
             segstream.record(spec, save_masks=photos, model=Quick(), overwrite=True)
     assert (photos / "000000.png").read_bytes() == before
     assert segstream.record(str(photos), save_masks=tmp_path / "masks", model=Quick()).frames == 2
+
+
+@pytest.mark.parametrize("options", [{"start": 0.41, "end": 0.43}, {"start": 0.41, "end": 0.43, "loop": True}])
+def test_a_recording_of_nothing_is_an_error(tmp_path: Path, options: dict[str, float]) -> None:
+    source = write_video(tmp_path / "in.mp4", 25)
+    with pytest.raises(SourceError, match=r"no frame came from in\.mp4, so nothing was written"):
+        segstream.record(str(source), tmp_path / "out.mp4", model=Quick(), **options)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("other", ["save_masks", "save_jsonl"])
+def test_one_name_for_two_outputs_is_refused_however_it_is_written(tmp_path: Path, other: str) -> None:
+    source = write_video(tmp_path / "in.mp4", 5)
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UsageError, match="at once; give two names"):
+        same = tmp_path / "x" / ".." / "out.mp4"
+        segstream.record(str(source), tmp_path / "out.mp4", model=Quick(), **{other: same})

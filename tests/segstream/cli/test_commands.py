@@ -75,7 +75,7 @@ def test_names_of_interface_exist() -> None:
     wanted = (
         "source model policy threshold budget target_fps device size block view alpha grid palette live open_timeout "
         "read_timeout reconnect rtsp_transport cam_size cam_fps hwaccel loop start end max_frames headless output "
-        "codec crf audio overwrite save_masks save_jsonl progress json_file dataset data split"
+        "codec crf audio overwrite save_masks save_jsonl progress json segment dataset data split"
     )
     assert set(wanted.split()) <= option_names()
 

@@ -111,12 +111,14 @@ def test_config_file_gives_defaults_and_the_command_line_wins(segstream: Callabl
     lines, config = tmp_path / "a.jsonl", tmp_path / "settings.yaml"
     config.write_text(
         f"source: demo:192x128\nmodel: untrained-rn18\nsize: 96x64\nmax-frames: 3\npolicy: low\n"
-        f"save_jsonl: {lines}\nreconnect: off\nprogress: off\nheadless: true\n"
+        f"save_jsonl: {lines}\nreconnect: off\nprogress: off\nheadless: true\noutput: {tmp_path / 'a.mp4'}\nsegment: 1\n"
+        "json: of-eval.json\nencoder: of-models-import\n"  # other commands' options
     )
     done = segstream("record", "--config", config, "--policy", "high")
     assert done.code == 0, done
     rows = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(rows) == 3 and rows[0]["high_share"] == 1.0
+    assert (tmp_path / "a-000.mp4").is_file()
 
 
 def test_progress_as_json_is_json_and_nothing_else(segstream: Callable, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import pytest
 import segstream
 from segstream.errors import OutputError, UsageError
 from segstream.frames import Frame, Result
-from segstream.pipeline import DrawOptions
+from segstream.pipeline import DrawOptions, Lane
+from segstream.recording import record_lanes
 from segstream.sinks import VideoOptions, VideoSink
 from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
+from segstream.sources import SourceOptions, open_source
 from tests.segstream.media import Quick, files_end_at, picture, read_video, write_video
 
 PLAIN = DrawOptions(view="source", grid=False)
@@ -133,6 +138,45 @@ def test_part_of_a_file_starts_at_zero_with_its_sound(tmp_path: Path) -> None:
     assert after.times == [Fraction(i, 25) for i in range(25)]
     assert -0.05 <= after.audio[0][0] <= 0.05
     assert float(after.audio[-1][0]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_sound_is_heard_from_the_start_of_a_part_within_the_first_seconds(tmp_path: Path) -> None:
+    """Seeking there leads to the source's own start, and to the samples before zero that an encoder begins with."""
+    source = write_video(tmp_path / "in.mp4", 100, audio="aac", options={"preset": "ultrafast", "g": "250"})
+    with av.open(str(source)) as container:
+        assert next(container.demux(audio=0)).pts < 0
+    record(source, tmp_path / "out.mp4", start=2.0)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        heard = [frame.time for frame in container.decode(audio=0)]
+    assert heard[0] == pytest.approx(0, abs=0.03) and len(heard) == pytest.approx(2 * 48_000 / 1024, abs=2)
+
+
+def test_a_live_recording_starts_at_zero(tmp_path: Path) -> None:
+    source = open_source("lavfi:testsrc2=size=64x48:rate=50,realtime", SourceOptions(end=0.4))
+    time.sleep(0.5)  # a network is loaded
+    sink = VideoSink(tmp_path / "out.mp4", source)
+    summary = record_lanes([Lane(source, [sink])], Quick())
+    times = read_video(tmp_path / "out.mp4").times
+    assert times[0] == 0 and len(times) == summary.frames > 10 and times[-1] < 0.4
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_every_frame_goes_through_a_pipe(tmp_path: Path, suffix: str) -> None:
+    path, got = tmp_path / f"pipe{suffix}", tmp_path / f"got{suffix}"
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: got.write_bytes(path.read_bytes()))
+    reader.start()
+    record(write_video(tmp_path / "in.mp4", 25, audio="aac"), path)
+    reader.join(10)
+    after = read_video(got)
+    assert after.times == [Fraction(i, 25) for i in range(25)] and len(after.audio) > 40 and not after.errors
+
+
+def test_av1_of_pictures_too_low_for_its_encoder_is_refused(tmp_path: Path) -> None:
+    """It would wait for itself for ever."""
+    source = write_video(tmp_path / "in.mkv", 3, (256, 18), codec="ffv1", pix_fmt="bgr0")
+    with pytest.raises(OutputError, match=r"av1 works here for 256x18 \(libsvtav1 needs sides of 32 pixels or more"):
+        record(source, tmp_path / "out.mkv", codec="av1")
 
 
 def test_changed_resolution_is_letterboxed_or_split(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from segstream.errors import SourceError, UsageError
-from segstream.sources import SourceOptions, open_source
+from segstream.sources import Source, SourceOptions, open_source
 from tests.segstream.media import picture, read_video, write_video
 
 
@@ -263,3 +265,26 @@ def test_a_raw_stream_cannot_be_positioned(tmp_path: Path) -> None:
         assert not source.info.seekable and len(list(source)) == 10
     with pytest.raises(SourceError, match="cannot be positioned, and so not played again"):
         open_source(tmp_path / "a.h264", SourceOptions(loop=True))
+
+
+def test_what_comes_through_a_pipe_is_read_on_to_its_start_and_not_again(tmp_path: Path) -> None:
+    pipe, data = tmp_path / "pipe", write_video(tmp_path / "a.mkv", 50).read_bytes()
+
+    def opened(**options) -> Source:
+        os.mkfifo(pipe)
+        threading.Thread(target=feed_pipe, daemon=True).start()
+        return open_source(pipe, SourceOptions(**options))
+
+    def feed_pipe() -> None:
+        with suppress(BrokenPipeError):
+            pipe.write_bytes(data)
+
+    with opened(start=1.2) as source:
+        assert not source.info.seekable
+        assert [round(frame.pts_seconds * 25) for frame in source] == list(range(30, 50))
+    pipe.unlink()
+    with pytest.raises(SourceError, match="before --start 9"):
+        opened(start=9.0)
+    pipe.unlink()
+    with pytest.raises(SourceError, match="not played again; leave out loop"):
+        opened(loop=True)

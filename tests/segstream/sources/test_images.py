@@ -53,6 +53,8 @@ def test_rate_start_end_and_loop(folder: Path) -> None:
     assert greys(folder, image_rate=1, loop=True, start=0.4, max_frames=4) == [20, 30, 20, 30]
     assert greys(folder, image_rate=1, loop=True, end=2, max_frames=5) == [10, 20, 10, 20, 10]
     assert greys(folder, image_rate=1, loop=True, start=0.4, end=0.6) == []
+    assert greys(folder, image_rate=5, end=0.2) == [10]  # 0.2 is a little more than a fifth
+    assert greys(folder, image_rate=0.0001) == [10, 20, 30]
     with pytest.raises(SourceError, match=r"ends at 2\.00 s, before --start 2\.5"):
         open_source(folder, SourceOptions(image_rate=1, start=2.5))
 
