@@ -118,8 +118,12 @@ def check_size(size: object) -> tuple[int, int] | None:
     """
     if size is None:
         return None
-    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(n, int) and n > 0 for n in size):
-        return size[0], size[1]
+    if (
+        isinstance(size, (tuple, list))
+        and len(size) == 2
+        and all(isinstance(n, int | np.integer) and n > 0 for n in size)
+    ):
+        return int(size[0]), int(size[1])
     raise UsageError(f"size must be width and height of the network input in pixels, as (1024, 512), not {size!r}")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from segstream.feed import Feed
 from segstream.frames import Result
@@ -72,6 +74,11 @@ def expected_frames(source: Source) -> int | None:
     frames = info.frames
     if info.kind != "demo" and info.rate:
         if options.end is not None:
-            frames = min(frames, round(options.end * info.rate))
-        frames = max(0, frames - round(options.start * info.rate))
+            frames = min(frames, _frames_before(options.end, info.rate))
+        frames = max(0, frames - _frames_before(options.start, info.rate))
     return frames if limit is None else min(frames, limit)
+
+
+def _frames_before(seconds: float, rate: Fraction) -> int:
+    """How many frames of a regular video come before a time."""
+    return math.ceil(seconds * float(rate) - 1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -237,5 +238,7 @@ def check_options(
         raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
     shares = (("threshold", threshold), ("budget", budget), ("steady", steady), ("borders", borders))
     for name, value in shares:
-        if value is not None and not 0 <= value <= 1:
-            raise UsageError(f"the {name} must be from 0 to 1, not {value}")
+        if value is None and name == "threshold":
+            continue  # the model's own
+        if not isinstance(value, Real) or not 0 <= value <= 1:
+            raise UsageError(f"the {name} must be from 0 to 1, not {value!r}")

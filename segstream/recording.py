@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import glob
 import logging
 import os
@@ -75,8 +76,13 @@ def _segmenter(model: Any, options: dict[str, Any]) -> Segmenter:
         from segstream.segmenter import Segmenter
 
         return Segmenter(**options) if model is None else Segmenter(model, **options)
+    if not callable(model):
+        raise UsageError(f"the model must be a Segmenter, or the name or path of a model, not a {type(model).__name__}")
     if options:
-        raise UsageError(f"{', '.join(sorted(options))} cannot be set for a segmenter that exists already")
+        name = min(options)
+        near = difflib.get_close_matches(name, _SOURCE_FIELDS | _OUTPUT_OPTIONS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{name!r} is no option of a source, and the segmenter exists already{hint}")
     return model
 
 

@@ -127,6 +127,7 @@ class Segmenter:
         """
         if not isinstance(image, Frame):
             image = Frame(image=check_image(image), captured_at=time.monotonic())
+        check_image(image.image)
         if previous is not None and not isinstance(previous, Result):
             raise UsageError(f"previous must be the Result of the frame before, not a {type(previous).__name__}")
         policy, threshold, budget = self.policy, self.threshold, self.budget

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Self
 
 from segstream.errors import SourceError, UsageError
@@ -73,6 +74,14 @@ class SourceOptions:
                 raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
         if self.reconnect is True:
             object.__setattr__(self, "reconnect", math.inf)
+        for name in ("open_timeout", "read_timeout", "reconnect", "start", "end", "image_rate"):
+            value = getattr(self, name)
+            if value is None and name == "end":
+                continue
+            if not isinstance(value, Real) or math.isnan(value):
+                raise UsageError(f"{name} must be a number, not {value!r}")
+        if self.max_frames is not None and not isinstance(self.max_frames, Integral):
+            raise UsageError(f"max_frames must be a whole number, not {self.max_frames!r}")
         for name in ("open_timeout", "read_timeout", "image_rate"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be greater than 0, not {getattr(self, name)}")

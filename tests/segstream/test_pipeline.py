@@ -354,6 +354,10 @@ def test_stream_yields_results_and_ends_its_threads(video: Path) -> None:
         break
     with pytest.raises(UsageError):
         segstream.stream(str(video), model=Quick(), policy="high")
+    with pytest.raises(UsageError, match=r"'strat' is no option of a source.*did you mean 'start'"):
+        segstream.stream(str(video), model=Quick(), strat=1)
+    with pytest.raises(UsageError, match="a Segmenter, or the name or path of a model, not a int"):
+        segstream.stream(str(video), model=5)
     with pytest.raises(SourceError):
         segstream.stream("missing.mp4", model=Quick())
 

@@ -75,6 +75,12 @@ def test_what_cannot_be_used_is_refused(image: np.ndarray) -> None:
             Segmenter("untrained-rn18", size=size)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="the Result of the frame before, not a ndarray"):
         Segmenter("untrained-rn18", device="torch:cpu")(image, previous=image)  # type: ignore[arg-type]
+    for wrong in ({"threshold": "0.5"}, {"budget": None}, {"steady": 2}):
+        with pytest.raises(UsageError, match="must be from 0 to 1"):
+            Segmenter("untrained-rn18", **wrong)  # type: ignore[arg-type]
+    assert Segmenter("untrained-rn18", size=(np.int64(64), 64)).size == (64, 64)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"uint8 \[H, W, 3\] in RGB order, not float32"):
+        Segmenter("untrained-rn18", device="torch:cpu")(Frame(image.astype(np.float32)))
     bare = dataclasses.replace(untrained_model(), policy_net=None)
     with pytest.raises(UsageError, match="no learned policy"):
         Segmenter(bare, policy="learned")

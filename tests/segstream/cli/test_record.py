@@ -111,7 +111,8 @@ def test_config_file_gives_defaults_and_the_command_line_wins(segstream: Callabl
     lines, config = tmp_path / "a.jsonl", tmp_path / "settings.yaml"
     config.write_text(
         f"source: demo:192x128\nmodel: untrained-rn18\nsize: 96x64\nmax-frames: 3\npolicy: low\n"
-        f"save_jsonl: {lines}\nreconnect: off\nprogress: off\nheadless: true\noutput: {tmp_path / 'a.mp4'}\nsegment: 1\n"
+        f"save_jsonl: {lines}\nreconnect: off\nprogress: off\nheadless: true\n"
+        f"output: {tmp_path / 'a.mp4'}\nsegment: 1\n"
         "json: of-eval.json\nencoder: of-models-import\n"  # other commands' options
     )
     done = segstream("record", "--config", config, "--policy", "high")
@@ -127,6 +128,11 @@ def test_progress_as_json_is_json_and_nothing_else(segstream: Callable, tmp_path
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert rows[-1]["event"] == "done" and rows[-1]["frames"] == 3 and rows[-1]["total_frames"] == 3
     assert {"fps", "high_share", "gmacs", "ms", "eta_s", "sources"} <= rows[-1].keys()
+    source = write_video(tmp_path / "in.mp4", 25)
+    part = ("-s", source, "--start", "0.5", "--end", "0.8", *FAST, "--save-masks", tmp_path / "masks")
+    done = segstream("record", *part, "--progress", "json")
+    last = json.loads(done.out.splitlines()[-1])
+    assert last["frames"] == last["total_frames"] == 7  # from 0.52 s to 0.76 s
 
 
 def test_several_sources_go_into_folders(segstream: Callable, tmp_path: Path) -> None:

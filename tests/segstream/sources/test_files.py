@@ -233,7 +233,16 @@ def test_specs_that_mean_nothing(tmp_path: Path) -> None:
     for spec in ("", "foo://x", "demo:12", None, True):
         with pytest.raises(UsageError):
             open_source(spec)  # type: ignore[arg-type]
-    for wrong in ({"live": "never"}, {"read_timeout": 0}, {"max_frames": 0}, {"start": 2.0, "end": 1.0}):
+    for wrong in (
+        {"live": "never"},
+        {"read_timeout": 0},
+        {"max_frames": 0},
+        {"max_frames": 2.5},
+        {"start": 2.0, "end": 1.0},
+        {"start": "1"},
+        {"start": float("nan")},
+        {"image_rate": None},
+    ):
         with pytest.raises(UsageError):
             SourceOptions(**wrong)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match="nothing matches"):
