@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segstream.errors import OutputError
+from segstream.sinks.base import is_special
 
 
 def check_report(path: str | None, overwrite: bool) -> None:
@@ -19,6 +20,9 @@ def check_report(path: str | None, overwrite: bool) -> None:
     if path is None:
         return
     target = Path(path)
+    if is_special(target):
+        return
+    target = Path(os.path.realpath(target))
     if not target.parent.is_dir():
         raise OutputError(f"the folder {target.parent} does not exist; create it or write somewhere else")
     if target.is_dir():
@@ -40,11 +44,15 @@ def write_report(path: str | None, content: dict[str, Any] | list[Any]) -> None:
     target = Path(path)
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
-        if target.exists() and not target.is_file():  # a device or pipe
+        if is_special(target):
             target.write_text(text, encoding="utf-8")
             return
+        target = Path(os.path.realpath(target))  # not the link to it
         working = target.with_name(f".{target.name}.part")
-        working.write_text(text, encoding="utf-8")
-        os.replace(working, target)
+        try:
+            working.write_text(text, encoding="utf-8")
+            os.replace(working, target)
+        finally:
+            working.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place") from error

@@ -21,6 +21,7 @@ _COPIES = {
     "mov": {"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"},
     "webm": {"opus", "vorbis"},
 }
+_OF_BLOCKS = ("wma", "adpcm", "atrac", "cook", "sipr", "ra_")  # decoders that must know the size of a block
 _ENCODERS = {"mp4": ("aac", "libopus"), "mov": ("aac",), "webm": ("libopus",), "matroska": ("aac", "libopus")}
 
 
@@ -33,11 +34,16 @@ class AudioWriter:
         tap = sound.tap
         self._container, self._sound, self._shift = container, sound, shift
         self._last_dts: int | None = None
+        self._notes = notes
+        self._source: AudioCodecContext | None = None  # whose packets are transcoded
         self._decoder: AudioCodecContext | None = None
         self._next_sample: int | None = None
         kind = container.format.name.split(",")[0]
         codec = tap.stream.codec_context.name
-        taken = kind == "matroska" or _canonical(codec) in _COPIES.get(kind, set())
+        if kind == "matroska":
+            taken = not codec.startswith(_OF_BLOCKS)  # a copy's description lacks the size of a block
+        else:
+            taken = _canonical(codec) in _COPIES.get(kind, set())
         template = tap.template if mode == "copy" and taken else None
         self._copy = template is not None
         self._stream: AudioStream
@@ -47,13 +53,13 @@ class AudioWriter:
         encoder = next(name for name in _ENCODERS.get(kind, ("aac",)) if name in av.codecs_available)
         if mode == "copy":
             notes.append(f"{kind} does not take {codec} sound, so it is transcoded to {encoder.removeprefix('lib')}")
-        rate = 48_000 if encoder == "libopus" else tap.stream.rate or 48_000
+        rate = 48_000 if encoder == "libopus" else _nearest_rate(encoder, tap.stream.rate or 48_000)
         self._stream = cast(AudioStream, container.add_stream(encoder, rate=rate))
         source = tap.stream.codec_context
         layout = "mono" if source.layout.nb_channels == 1 else "stereo"
         self._stream.codec_context.layout = layout
         self._stream.codec_context.open()
-        self._decoder = _decoder_like(source)
+        self._source = source
         self._resampler = AudioResampler(
             format=self._stream.codec_context.format,
             layout=layout,
@@ -85,10 +91,17 @@ class AudioWriter:
         self._container.mux_one(packet)
 
     def _transcode(self, packet: Packet, at: float) -> None:
+        if self._source is None:
+            return
         try:
-            frames = self._decoder.decode(packet) if self._decoder is not None else []
-        except av.error.FFmpegError:
-            return  # damaged sound is left out
+            if self._decoder is None:
+                self._decoder = _decoder_like(self._source, packet.size)
+            frames = self._decoder.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            note = f"some of the {_canonical(self._source.name)} sound cannot be decoded and is left out"
+            if note not in self._notes:
+                self._notes.append(note)
+            return
         for frame in frames:
             wanted = round(at * frame.sample_rate)
             # Rounding must not tear the samples apart, a real gap must stay one; what is late finds its place taken.
@@ -115,15 +128,31 @@ class AudioWriter:
             self._container.mux(self._stream.encode(None))
 
 
+def _nearest_rate(encoder: str, rate: int) -> int:
+    """The rate nearest to `rate` that an encoder takes, of two as near the higher one."""
+    rates = av.Codec(encoder, "w").audio_rates or [rate]
+    return min(rates, key=lambda other: (abs(other - rate), -other))
+
+
 def _canonical(codec: str) -> str:
     """Name of the codec a decoder is for: "mp3float" decodes mp3."""
     return {"mp3float": "mp3", "libopus": "opus", "libvorbis": "vorbis", "aac_fixed": "aac"}.get(codec, codec)
 
 
-def _decoder_like(source: AudioCodecContext) -> AudioCodecContext:
-    """A decoder of our own: the source's belongs to its thread."""
+def _decoder_like(source: AudioCodecContext, block: int) -> AudioCodecContext:
+    """A decoder of our own, for the source's belongs to its thread.
+
+    Args:
+        source: what it is to be like.
+        block: bytes of a packet, which decoders of fixed blocks must know and PyAV does not tell.
+    """
     decoder = cast(AudioCodecContext, av.CodecContext.create(source.name, "r"))
     decoder.extradata = source.extradata
     decoder.sample_rate = source.sample_rate
     decoder.layout = source.layout
+    if source.name.startswith(_OF_BLOCKS):
+        decoder.bit_rate = source.bit_rate or 0
+        decoder.options = {"block_align": str(block)}
+        if source.name.startswith("adpcm"):
+            decoder.options = {**decoder.options, "bits_per_coded_sample": "4"}
     return decoder

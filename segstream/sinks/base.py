@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -58,6 +57,9 @@ class OutputFile:
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
         self.path = self.working = Path(path)
+        self._special = is_special(self.path)
+        # What a link leads to is written and replaced, not the link.
+        self._real = self.path if self._special else Path(os.path.realpath(self.path))
         self._replaces = False
         try:
             self._check(overwrite)
@@ -67,13 +69,14 @@ class OutputFile:
             raise OutputError(f"{self.path} cannot be written ({error.strerror}); choose another name") from error
 
     def _check(self, overwrite: bool) -> None:
-        folder = self.path.parent
+        if self._special:
+            return
+        folder = self._real.parent
         if not folder.is_dir():
             raise OutputError(f"the folder {folder} does not exist; create it or write somewhere else")
-        if self.path.is_dir():
+        if self._real.is_dir():
             raise OutputError(f"{self.path} is a folder; give a file name")
-        # Devices and pipes are written to, not replaced.
-        if self.path.exists() and stat.S_ISREG(self.path.stat().st_mode):
+        if self._real.exists():
             if not overwrite:
                 raise OutputError(f"{self.path} exists; choose another name or allow overwriting (--overwrite)")
             self._replaces = True
@@ -86,12 +89,10 @@ class OutputFile:
         Raises:
             OutputError: another recording has begun it since the check, or it cannot be made.
         """
-        # Devices, pipes and links are there before anything is written to them.
-        special = os.path.islink(self.path) or (os.path.exists(self.path) and not os.path.isfile(self.path))
-        if special and not self._replaces:
-            return
+        if self._special:
+            return  # it is there
         while True:
-            self.working = _free_name(self.path) if self._replaces else self.path
+            self.working = _free_name(self._real) if self._replaces else self._real
             try:
                 os.close(os.open(self.working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
                 return
@@ -106,7 +107,7 @@ class OutputFile:
         """Put the finished file in its place."""
         if self._replaces:
             try:
-                os.replace(self.working, self.path)
+                os.replace(self.working, self._real)
             except OSError as error:
                 raise output_error(self.path, error) from error
             self._replaces = False
@@ -123,6 +124,17 @@ class OutputFile:
         """After a failure: the old file stays. Adds a note where the unfinished new one is, if there is one."""
         if self._replaces and self.working.exists():
             notes.append(f"the old {self.path.name} is untouched, the new one is {self.working}")
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is written to as it is and never replaced: a device, a pipe, or what stands for an open file."""
+    for _ in range(40):  # as many links as the system follows
+        if os.path.abspath(path).startswith(("/dev/", "/proc/")):
+            return True
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _free_name(path: Path) -> Path:

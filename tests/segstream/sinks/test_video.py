@@ -7,6 +7,7 @@ import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -480,3 +481,65 @@ def test_no_sound_and_other_tracks(tmp_path: Path) -> None:
     raw = write_video(tmp_path / "raw.avi", 25, audio="pcm_s16le", codec="mjpeg", pix_fmt="yuvj420p")
     assert any("transcoded" in note for note in record(raw, tmp_path / "d.mp4").notes)
     assert float(read_video(tmp_path / "d.mp4").audio[-1][0]) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate"),
+    [(".asf", "wmav2", 44_100), (".avi", "adpcm_ima_wav", 22_050), (".mkv", "pcm_s16le", 192_000)],
+)
+@pytest.mark.parametrize("out", [".mp4", ".mkv", ".webm"])
+def test_any_sound_is_heard(tmp_path: Path, suffix: str, codec: str, rate: int, out: str) -> None:
+    """Of codecs whose decoders must know the size of a block, and of rates that AAC does not have."""
+    source = tmp_path / f"in{suffix}"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream(codec, rate=rate)
+        sound.codec_context.layout, sound.codec_context.bit_rate = "mono", 96_000
+        sound.codec_context.format = sound.codec_context.codec.audio_formats[0]
+        for i in range(50):
+            frame = av.VideoFrame.from_ndarray(picture(i, 64, 48)).reformat(format="yuv420p")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        tone = (np.sin(np.arange(2 * rate) * 2 * np.pi * 440 / rate) * 16_000).astype(np.int16)
+        whole = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+        whole.sample_rate, whole.pts, whole.time_base = rate, 0, Fraction(1, rate)
+        size = sound.codec_context.frame_size or 1024
+        kind = sound.codec_context.codec.audio_formats[0]
+        resampler = av.AudioResampler(format=kind, layout="mono", rate=rate, frame_size=size)
+        for part in (whole, None):
+            for ready in resampler.resample(part):
+                container.mux(sound.encode(ready))
+        container.mux(sound.encode(None))
+    record(source, tmp_path / f"out{out}")
+    with av.open(str(tmp_path / f"out{out}")) as container:
+        samples = [frame.to_ndarray().astype(float) for frame in container.decode(audio=0)]
+        length = sum(part.shape[-1] for part in samples) / container.streams.audio[0].rate
+    assert length == pytest.approx(2, abs=0.15)
+    loud = np.sqrt(np.mean(np.concatenate([part.ravel() for part in samples]) ** 2))
+    assert loud / (32_768 if loud > 2 else 1) == pytest.approx(0.35, abs=0.05)
+
+
+@pytest.mark.parametrize("options", [{"end": 1.5}, {"max_frames": 38}])
+def test_sound_that_is_stored_behind_its_pictures_is_heard_to_the_end(tmp_path: Path, options: dict[str, Any]) -> None:
+    """All of it comes behind all of the pictures, in a file of two seconds."""
+    source = write_video(tmp_path / "in.mkv", 50, audio="aac", container_options={"max_interleave_delta": "1"})
+    with av.open(str(source)) as container:
+        kinds = [packet.stream.type for packet in container.demux() if packet.size]
+    assert kinds.index("audio") >= 49
+    record(source, tmp_path / "out.mp4", **options)
+    assert float(read_video(tmp_path / "out.mp4").audio[-1][0]) == pytest.approx(1.5, abs=0.05)
+
+
+def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    real, link = tmp_path / "disk" / "old.mp4", tmp_path / "link.mp4"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    with pytest.raises(OutputError, match="exists"):
+        record(write_video(tmp_path / "in.mp4", 5), link)
+    assert real.read_bytes() == b"old"
+    record(tmp_path / "in.mp4", link, overwrite=True)
+    assert link.is_symlink() and len(read_video(real).times) == 5
+    assert [file.name for file in (tmp_path / "disk").iterdir()] == ["old.mp4"]
