@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import click
@@ -85,7 +86,7 @@ def command(**values: Any) -> int:
 
 def _shares(text: object) -> tuple[float, ...]:
     try:
-        shares = tuple(float(part) for part in str(text).strip("[]() ").split(","))
+        shares = tuple(float(part) for part in re.sub(r"[][()'\"\s]", "", str(text)).split(","))
     except ValueError:
         shares = ()
     if not shares or not all(0.0 <= share <= 1.0 for share in shares):

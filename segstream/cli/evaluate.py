@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from segstream.cli import console
@@ -120,7 +121,7 @@ def print_report(report: EvalReport) -> None:
     table.columns[1].footer = f"{report.miou:.4f}"
     table.columns[1].justify = "right"
     for name, value in report.iou.items():
-        table.add_row(name, f"{value:.4f}")
+        table.add_row(escape(name), f"{value:.4f}")
     console.out().print(table)
     console.out().print(
         f"pixel accuracy {report.pixel_accuracy:.4f}, {report.gmacs:.2f} of {report.dense_gmacs:.2f} GMAC an image, "

@@ -311,6 +311,8 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
             setting = [setting]
         if isinstance(setting, (list, tuple)):
             setting = [str(entry) for entry in setting]
+        elif setting is not None and not isinstance(setting, (bool, dict)):
+            setting = str(setting)  # as it would stand on the command line
         if isinstance(setting, dict):
             raise UsageError(f"the configuration {value} gives {name.replace('_', '-')!r} several values; give one")
         defaults[str(mine[name].name)] = setting

@@ -62,7 +62,12 @@ def save_model(model: Model, path: str | Path, dtype: torch.dtype = torch.float1
 
 def storable(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     tensor = tensor.detach().cpu()
-    return (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous()
+    if not tensor.is_floating_point():
+        return tensor.contiguous()
+    smaller = tensor.to(dtype)
+    # Variances of batch norm may be larger than half precision holds: those stay as they are.
+    fits = bool((smaller.isfinite() == tensor.isfinite()).all())
+    return (smaller if fits else tensor).contiguous()
 
 
 def read_model(path: str | Path) -> Model:
@@ -81,7 +86,7 @@ def read_model(path: str | Path) -> Model:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # the last of tensors that torch lacks
         raise ModelError(
             f"{path} is not a readable safetensors file ({error}); use a model listed by `segstream models`, or import "
             "a checkpoint with `segstream models import`"
@@ -111,6 +116,8 @@ def build_model(spec: ModelSpec, tensors: dict[str, Tensor], where: str) -> Mode
     policy_tensors = {k[7:]: v for k, v in tensors.items() if k.startswith("policy.")}
     if policy_tensors:
         policy_net = policy_shaped_as(policy_tensors)
+        if policy_net is None:
+            raise ModelError(f"{where} holds a policy network that this version does not know; take another model file")
         fill(policy_net, policy_tensors, where)
         policy_net.eval()
     return Model(network.eval(), policy_net, spec)
@@ -132,9 +139,15 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
             f"({len(missing)} missing, {len(unknown)} unknown); check the encoder"
         )
     for name, tensor in given.items():
+        if tensor.is_complex():
+            raise ModelError(f"{where} holds complex numbers ({name!r}), which no network here has; take another file")
         if tensor.shape != wanted[name].shape:
             raise ModelError(
                 f"{where} holds the weights of another network: {name!r} is {list(tensor.shape)} instead of "
                 f"{list(wanted[name].shape)}; check the encoder and the number of classes"
             )
-    module.load_state_dict(given, strict=False)
+    try:
+        module.load_state_dict(given, strict=False)
+    except (RuntimeError, TypeError) as error:  # sparse or quantised tensors, or none behind the name
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(f"{where} holds tensors that cannot be loaded ({reason}); save plain ones") from error

@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from segstream.models.resnet import conv_bn
 
+# What weights from a file may ask for, so that a damaged one cannot take all memory.
+LARGEST_WIDTH = 1024
+LARGEST_CONTEXT = 16
+
 
 class PolicyNet(nn.Module):
     """Looks at the image at 32 pixels a block and says how much each block gains from high resolution.
@@ -52,8 +56,14 @@ def hidden(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Modul
     return [*conv_bn(inputs, outputs, kernel, stride), nn.ReLU()]
 
 
-def policy_shaped_as(tensors: dict[str, Tensor]) -> PolicyNet:
-    """A policy network, not filled yet, of the width and context that weights named `layers.*` are of."""
-    width = tensors["layers.0.weight"].shape[0] if "layers.0.weight" in tensors else 64
-    convs = sum(tensor.dim() == 4 for tensor in tensors.values())
-    return PolicyNet(width, max(0, convs - 5))
+def policy_shaped_as(tensors: dict[str, Tensor]) -> PolicyNet | None:
+    """A policy network, not filled yet, of the width and context that weights named `layers.*` are of.
+
+    None where they are of no such network.
+    """
+    first = tensors.get("layers.0.weight")
+    width = 64 if first is None else first.shape[0] if first.dim() == 4 else 0
+    context = max(0, sum(tensor.dim() == 4 for tensor in tensors.values()) - 5)
+    if not 0 < width <= LARGEST_WIDTH or context > LARGEST_CONTEXT:
+        return None
+    return PolicyNet(width, context)

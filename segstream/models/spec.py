@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from segstream.blocks.grid import BLOCK_SIDES
@@ -68,6 +69,14 @@ def check_spec(spec: ModelSpec) -> None:
     def refuse(what: str, expected: str) -> None:
         raise ModelError(f"the model {spec.name!r} has {what}; expected {expected}: use a model file made by segstream")
 
+    if not isinstance(spec.name, str) or not isinstance(spec.encoder, str):
+        refuse(f"the encoder {spec.encoder!r}", "texts as name and encoder")
+    if not isinstance(spec.thresholds, dict) or not all(isinstance(v, Real) for v in spec.thresholds.values()):
+        refuse(f"the thresholds {spec.thresholds!r}", "a number for each policy")
+    if not all(isinstance(v, Real) for v in (*spec.mean, *spec.std)):
+        refuse("a normalisation that is not of numbers", "three means and three deviations above 0")
+    if not all(isinstance(v, int) for v in (*spec.size, spec.block)):
+        refuse(f"the input size {spec.size} and block side {spec.block}", "whole numbers of pixels")
     if not 0 < len(spec.classes) <= LARGEST_CLASS_COUNT or not all(isinstance(c, str) for c in spec.classes):
         refuse(f"{len(spec.classes)} classes", f"1 to {LARGEST_CLASS_COUNT} class names")
     if len(spec.palette) != len(spec.classes):
@@ -103,7 +112,7 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
         return ModelSpec(**values)
     except ModelError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{where} does not describe a segstream model ({error}); use a model listed by `segstream models`, or "
             "import a checkpoint with `segstream models import`"

@@ -25,6 +25,7 @@ class AudioTap:
             source replaces whenever it reconnects, and FFmpeg would read freed memory. None where there can be no copy.
         complete: the source has been read to its end, so all that is left belongs to it.
         lost: packets thrown away because nobody took them.
+        newest: seconds of the packet put last.
     """
 
     def __init__(self, stream: AudioStream) -> None:
@@ -32,6 +33,7 @@ class AudioTap:
         self.template = copy_of(stream)
         self.complete = False
         self.lost = 0
+        self.newest = float("-inf")  # seconds of the last packet that came
         self._packets: deque[tuple[float, Packet]] = deque()
         self._apart: deque[tuple[float, Packet]] | None = None  # while the source is looking for its place
         self._from = float("-inf")  # what comes before is not kept
@@ -45,6 +47,7 @@ class AudioTap:
             return
         seconds = float(time * base) + shift
         with self._lock:
+            self.newest = seconds
             if self._apart is not None:
                 self._apart.append((seconds, packet))
                 return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
 
-_CREDENTIALS = re.compile(r"(\w://)[^\s/@]+@")  # FFmpeg's messages may quote URLs
+_CREDENTIALS = re.compile(r"(\w://)[^\s/]+@")  # FFmpeg's messages may quote URLs
 _QUERY = re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]+")  # whose queries may hold tokens
 
 _CHOICES = {

@@ -19,15 +19,16 @@ _LONGEST_PIXEL = 20  # a pixel longer than this, one way or the other, is a dama
 _local = threading.local()
 
 
-def to_rgb(frame: VideoFrame, name: str) -> NDArray[np.uint8]:
+def to_rgb(frame: VideoFrame, name: str, turned: bool = True) -> NDArray[np.uint8]:
     """Convert a decoded frame.
 
     Args:
         frame: any pixel format and bit depth.
         name: of the source, for errors.
+        turned: turn it by the rotation that its container states.
 
     Returns:
-        uint8 [H, W, 3], RGB, contiguous, turned upright.
+        uint8 [H, W, 3], RGB, contiguous, upright if `turned`.
 
     Raises:
         SourceError: the frame is larger than any that is read.
@@ -37,7 +38,7 @@ def to_rgb(frame: VideoFrame, name: str) -> NDArray[np.uint8]:
     reformatter = getattr(_local, "reformatter", None)
     if reformatter is None:
         reformatter = _local.reformatter = VideoReformatter()
-    rotation = frame.rotation
+    rotation = frame.rotation if turned else 0
     # High definition that does not name its colours is BT.709 for every player; the scaler would assume BT.601.
     assumed = Colorspace.ITU709 if frame.colorspace == _UNSPECIFIED and frame.height >= 720 else None
     rgb = reformatter.reformat(frame, format="rgb24", src_colorspace=assumed, threads=1)

@@ -28,6 +28,7 @@ from segstream.sources.limit import FrameLimit
 
 _TIMESTAMPS_ARE_ARBITRARY = 0x0200  # AVFMT_TS_DISCONT: a transport stream starts anywhere, so it is counted from there
 _MAX_DECODER_THREADS = 4
+_SOUND_LATER = 3.0  # seconds of pictures that are read for the sound of those before
 # Decoding several frames at once costs the frames in flight when a file is cut off (PyAV stops emptying the decoder at
 # the first error), so it is used only where one thread may be too slow.
 _FRAME_THREADS_ABOVE = 1920 * 1088
@@ -329,8 +330,17 @@ class FileSource(Source):
         if corrupt:
             self.warnings.add(message, corrupt=corrupt)
         if self._tap is not None:
+            if not complete and self.state != "ended" and self._last_seconds is not None:
+                self._read_sound(self._tap, self._last_seconds)
             self._tap.complete = complete
         self.state = "ended"
+
+    def _read_sound(self, tap: AudioTap, last: float) -> None:
+        """Read on for the sound of the last pictures, which files may store seconds behind them."""
+        until = last + (float(1 / self.info.rate) if self.info.rate else 0.04)
+        for raw in self._raw:
+            if tap.newest >= until or self._seconds(raw) > until + _SOUND_LATER:
+                return
 
     def close(self) -> None:
         """Close; a read that is blocked in a network share or a web server is left to end by itself."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segstream.errors import SourceError
 from segstream.frames import Frame
@@ -18,6 +20,14 @@ from segstream.sources.convert import to_rgb
 from segstream.sources.limit import FrameLimit
 
 _MAX_FILE_BYTES = 1 << 30
+_ORIENTATION = 0x0112  # EXIF's tag
+# What makes a mirrored image uint8 [H, W, 3] upright, by its orientation; FFmpeg tells of turned ones only.
+_MIRRORED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda image: image[:, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+}
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -47,12 +57,23 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 raise SourceError(f"{path.name} is of a kind that is not known here; convert it to PNG first")
             check_size(context.width, context.height, path.name)
             for frame in container.decode(video=0):
-                return to_rgb(frame, path.name)
+                mirror = _MIRRORED.get(_orientation(data))
+                image = to_rgb(frame, path.name, turned=mirror is None)
+                return image if mirror is None else np.ascontiguousarray(mirror(image))
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"{path.name} is not an image that can be read ({error}); check the file") from error
     raise SourceError(f"{path.name} holds no picture; check the file")
+
+
+def _orientation(data: bytes) -> int:
+    """The orientation that a camera has noted in an image file (EXIF), 1 to 8; 1 where there is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of a format or kind that Pillow does not read, or damaged there
+        return 1
 
 
 class ImagesSource(Source):

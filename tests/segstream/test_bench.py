@@ -12,6 +12,7 @@ from rich.console import Console
 
 from segstream.bench import BenchReport, blocks_runner, run_bench
 from segstream.bench_rivals import dense_torch, onnxruntime_runner, to_onnx
+from segstream.cli.bench import _shares
 from segstream.engines.choose import make_engine
 from segstream.errors import UsageError
 from segstream.models.registry import UNTRAINED, untrained_model
@@ -124,3 +125,8 @@ def test_large_inputs_are_cut_into_the_papers_blocks() -> None:
     report = run_bench(UNTRAINED, device="cpu", size=(1024, 512), shares=(0.41,), rounds=1, pipeline=False)
     (row,) = (row for row in report.rows if row.name.startswith("SegBlocks"))
     assert row.high_share == 14 / 32  # of 8 x 4 blocks of 128; of blocks of 64 it would be 53 / 128
+
+
+@pytest.mark.parametrize("given", ["1, 0.4", [1, 0.4], ["1", "0.4"]])
+def test_shares_may_be_a_list_in_a_file(given: object) -> None:
+    assert _shares(given) == (1.0, 0.4)

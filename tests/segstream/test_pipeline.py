@@ -192,7 +192,7 @@ def test_what_was_segmented_before_an_error_is_written(video: Path, broken: str)
 
     class Counts(Quick):
         def __call__(self, frame, previous=None):
-            if frame.index == 3:
+            if frame.index == 3 and frame.source != "demo":  # which may be ahead
                 full.set()
                 if broken == "engine":
                     raise RuntimeError("something odd")
@@ -200,7 +200,7 @@ def test_what_was_segmented_before_an_error_is_written(video: Path, broken: str)
 
     lanes = [Lane(open_source(video), [Waits()])]
     if broken == "other output":
-        lanes.append(Lane(open_source(video), [OneThatFails()]))
+        lanes.append(Lane(open_source("demo:64x64"), [OneThatFails()]))
     pipeline = Pipeline(lanes, Counts())
     pipeline.start()
     end = time.monotonic() + 5

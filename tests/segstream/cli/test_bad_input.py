@@ -154,6 +154,14 @@ def test_options_that_mean_nothing(segstream: Callable, tmp_path: Path, options:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("line", ["loop: 2", "grid: 0.5", "max-frames: 2026-11-29", "crf: [1, 2]", "policy: {a: 1}"])
+def test_settings_of_a_file_that_mean_nothing(segstream: Callable, tmp_path: Path, line: str) -> None:
+    (tmp_path / "odd.yaml").write_text(line)
+    done = segstream("record", "-s", "demo", "-o", tmp_path / "out.mp4", "--config", tmp_path / "odd.yaml", *UNTRAINED)
+    assert done.code == 2, done
+    one_sentence(done.err)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:77"])
 @pytest.mark.parametrize(
     "command",

@@ -141,6 +141,11 @@ def test_an_unknown_name_lists_what_there_is() -> None:
         ({"size": [100000, 100000]}, "an input size"),
         ({"interpolation": "cubic"}, "seamless"),
         ({"std": [0, 1, 1]}, "deviations above 0"),
+        ({"mean": "abc"}, "normalisation that is not of numbers"),
+        ({"block": 64.0}, "whole numbers of pixels"),
+        ({"thresholds": ["learned"]}, "a number for each policy"),
+        ({"thresholds": {"learned": "high"}}, "a number for each policy"),
+        ({"encoder": ["resnet18"]}, "texts as name and encoder"),
         ({"classes": []}, "class names"),
     ],
 )
@@ -170,3 +175,21 @@ def test_checkpoints_run_no_code(tmp_path: Path) -> None:
 def test_spec_survives_json() -> None:
     spec: ModelSpec = untrained_model().spec
     assert spec_from_json(spec.to_json(), "a file") == spec
+
+
+def test_what_half_precision_cannot_hold_is_kept_whole(tmp_path: Path) -> None:
+    model = untrained_model()
+    large = torch.full_like(model.network.encoder.bn1.running_var, 133_588.0)  # type: ignore[union-attr]
+    model.network.encoder.bn1.running_var.copy_(large)  # type: ignore[union-attr]
+    save_model(model, tmp_path / "model.safetensors")
+    assert torch.equal(read_model(tmp_path / "model.safetensors").network.encoder.bn1.running_var, large)  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (30_000, 1, 1, 1)])
+def test_a_policy_network_of_no_possible_shape_is_refused(model: Model, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    tensors["policy.layers.0.weight"] = torch.zeros(shape)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, tmp_path / "model.safetensors", {"segstream": model.spec.to_json()})
+    with pytest.raises(ModelError, match="policy network that this version does not know"):
+        read_model(tmp_path / "model.safetensors")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import segstream
 from segstream.errors import SourceError
 from segstream.sources import SourceOptions, open_source
+from segstream.sources.images import read_image
 from tests.segstream.media import Quick, read_video, write_video
 
 
@@ -113,3 +114,19 @@ def test_a_glob_becomes_a_video(folder: Path) -> None:
     summary = segstream.record(f"{folder}/*.[pJb]*", folder / "out.mp4", model=Quick(), image_rate=10)
     assert summary.frames == 3
     assert [float(time) for time in read_video(folder / "out.mp4").times] == pytest.approx([0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_stand_upright_however_the_camera_was_held(tmp_path: Path, suffix: str, orientation: int) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[:24, :32], pixels[:24, 32:], pixels[24:, :32] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    with Image.open(path) as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    image = read_image(path)
+    assert image.shape == wanted.shape and image.flags.c_contiguous
+    assert np.abs(image.astype(int) - wanted).mean() < 6

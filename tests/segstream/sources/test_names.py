@@ -32,3 +32,9 @@ def test_credentials_in_ffmpegs_messages() -> None:
 
 def test_bytes_that_are_no_text() -> None:
     assert printable(b"caf\xe9.mp4".decode("utf-8", "surrogateescape")) == "caf\\xe9.mp4"
+
+
+def test_a_password_with_an_at_sign_is_left_out_of_warnings_whole() -> None:
+    warnings = SourceWarnings()
+    warnings.add("cannot open http://user:p@ss@host/x")
+    assert warnings.messages == ["cannot open http://host/x"]
