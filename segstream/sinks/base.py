@@ -131,10 +131,10 @@ def is_special(path: Path) -> bool:
     for _ in range(40):  # as many links as the system follows
         if os.path.abspath(path).startswith(("/dev/", "/proc/")):
             return True
-        if not path.is_symlink():
+        if not os.path.islink(path):
             break
-        path = path.parent / path.readlink()
-    return path.exists() and not (path.is_file() or path.is_dir())
+        path = path.parent / os.readlink(path)
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _free_name(path: Path) -> Path:

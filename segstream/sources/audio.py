@@ -81,6 +81,7 @@ class AudioTap:
         """Keep apart what comes from now on; what is apart already is thrown away."""
         with self._lock:
             self._apart = deque(maxlen=_MAX_WAITING)
+            self.newest = float("-inf")
 
     def release(self, begin: float) -> None:
         """Let what was kept apart, and what comes next, be taken, from `begin` seconds on."""

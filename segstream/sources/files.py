@@ -28,6 +28,7 @@ from segstream.sources.limit import FrameLimit
 
 _TIMESTAMPS_ARE_ARBITRARY = 0x0200  # AVFMT_TS_DISCONT: a transport stream starts anywhere, so it is counted from there
 _MAX_DECODER_THREADS = 4
+_AHEAD, _AHEAD_BYTES = 2.5, 256 << 20  # seconds of pictures, and memory for them, that are read ahead of the sound
 _SOUND_LATER = 3.0  # seconds of pictures that are read for the sound of those before
 # Decoding several frames at once costs the frames in flight when a file is cut off (PyAV stops emptying the decoder at
 # the first error), so it is used only where one thread may be too slow.
@@ -104,6 +105,7 @@ class FileSource(Source):
         self._tap: AudioTap | None = None
         self._tap_wanted = False
         self._last_seconds: float | None = None
+        self._silent_after: float | None = None  # no sound came for a while after the packet of this time
         self._again = False  # in a loop: start again at the end, since there was a frame to show
         self._pending: deque[VideoFrame] = deque()
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
@@ -122,6 +124,9 @@ class FileSource(Source):
                 raise SourceError(f"{name} holds no picture that can be decoded; check the file")
             self._pending.append(first)
             self.info = self._describe(first, kind, hwaccel is not None)
+            self._step = float(1 / self.info.rate) if self.info.rate else 0.04
+            room = _AHEAD_BYTES // (self.info.width * self.info.height * 2)
+            self._ahead = min(round(_AHEAD / self._step), room)
             if options.loop and not self.info.seekable:
                 raise SourceError(f"{name} cannot be positioned, and so not played again; leave out loop")
             if options.start > 0 and self.info.seekable:
@@ -215,8 +220,7 @@ class FileSource(Source):
     def _seconds(self, frame: VideoFrame) -> float:
         if frame.pts is not None:
             return float(frame.pts * (frame.time_base or self._time_base)) - self._start
-        step = float(1 / self.info.rate) if self.info.rate else 0.04
-        return 0.0 if self._last_seconds is None else self._last_seconds + step
+        return 0.0 if self._last_seconds is None else self._last_seconds + self._step
 
     def __next__(self) -> Frame:
         with self._lock:
@@ -232,6 +236,8 @@ class FileSource(Source):
                         break
                     self._start_again()
                     continue
+                if self._tap is not None:
+                    self._read_ahead(self._tap, seconds)
                 frame = self._finish(raw, seconds)
                 if frame is not None:
                     return frame
@@ -240,6 +246,20 @@ class FileSource(Source):
             else:
                 self._end(complete)
         raise StopIteration
+
+    def _read_ahead(self, tap: AudioTap, seconds: float) -> None:
+        """Read on until the sound of a picture has come, so that a file which ends with that picture has it.
+
+        Files store it up to a second or so behind. Where it does not come within `_AHEAD`, it has ended or not begun
+        yet, and nothing is read ahead until the next sound comes.
+        """
+        while tap.newest < seconds + self._step and tap.newest != self._silent_after:
+            if len(self._pending) >= self._ahead:
+                self._silent_after = tap.newest
+            elif raw := next(self._raw, None):
+                self._pending.append(raw)
+            else:
+                return
 
     def _finish(self, raw: VideoFrame, seconds: float) -> Frame | None:
         captured_at = time.monotonic()
@@ -259,9 +279,8 @@ class FileSource(Source):
         return Frame(image, index, raw.pts, time_base, seconds, captured_at, 0, self._name)
 
     def _start_again(self) -> None:
-        step = float(1 / self.info.rate) if self.info.rate else 0.04
         if self._tap is not None:
-            self._tap.cut((self._last_seconds or 0.0) + step)
+            self._tap.cut((self._last_seconds or 0.0) + self._step)
         self._last_seconds = None
         self._again = False
         self._position(self.options.start, before=False, keep_audio=True)
@@ -337,7 +356,7 @@ class FileSource(Source):
 
     def _read_sound(self, tap: AudioTap, last: float) -> None:
         """Read on for the sound of the last pictures, which files may store seconds behind them."""
-        until = last + (float(1 / self.info.rate) if self.info.rate else 0.04)
+        until = last + self._step
         for raw in self._raw:
             if tap.newest >= until or self._seconds(raw) > until + _SOUND_LATER:
                 return

@@ -543,3 +543,31 @@ def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path: Path) -> No
     record(tmp_path / "in.mp4", link, overwrite=True)
     assert link.is_symlink() and len(read_video(real).times) == 5
     assert [file.name for file in (tmp_path / "disk").iterdir()] == ["old.mp4"]
+
+
+@pytest.mark.parametrize("mode", ["copy", "transcode"])
+def test_segments_have_their_sound_though_it_is_stored_a_second_behind(tmp_path: Path, mode: str) -> None:
+    """A second of pictures, then a second of sound, and so on."""
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w", container_options={"max_interleave_delta": "1"}) as container:
+        video, sound = container.add_stream("mpeg4", rate=25), container.add_stream("aac", rate=48_000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound.codec_context.layout = "mono"
+        for second in range(4):
+            for i in range(25 * second, 25 * second + 25):
+                frame = av.VideoFrame.from_ndarray(picture(i, 64, 48)).reformat(format="yuv420p")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                container.mux(video.encode(frame))
+            for i in range(round(second * 46.875), round((second + 1) * 46.875)):
+                noise = np.random.default_rng(i).uniform(-0.3, 0.3, (1, 1024)).astype(np.float32)
+                samples = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+                samples.pts, samples.time_base, samples.sample_rate = i * 1024, Fraction(1, 48_000), 48_000
+                container.mux(sound.encode(samples))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    summary = record(source, tmp_path / "out.mp4", segment_seconds=1.4, audio=mode)
+    ends = [
+        (float(part.times[-1]) + 0.04, float(part.audio[-1][0]) + 1024 / 48_000)
+        for part in map(read_video, summary.outputs)
+    ]
+    assert len(ends) == 3 and all(heard == pytest.approx(seen, abs=0.05) for seen, heard in ends)
