@@ -19,6 +19,7 @@ from segstream.frames import Frame, Result
 from segstream.pipeline import DrawOptions, Lane
 from segstream.recording import record_lanes
 from segstream.sinks import VideoOptions, VideoSink
+from segstream.sinks.base import is_special
 from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
 from segstream.sources import SourceOptions, open_source
 from tests.segstream.media import Quick, files_end_at, picture, read_video, write_video
@@ -530,6 +531,28 @@ def test_sound_that_is_stored_behind_its_pictures_is_heard_to_the_end(tmp_path: 
     assert kinds.index("audio") >= 49
     record(source, tmp_path / "out.mp4", **options)
     assert float(read_video(tmp_path / "out.mp4").audio[-1][0]) == pytest.approx(1.5, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "special"),
+    [
+        ("/dev/null", True),
+        ("/dev/stdout", True),
+        ("/dev/fd/1", True),
+        ("/proc/self/fd/1", True),
+        ("/dev/shm/new.mp4", False),
+        ("new.mp4", False),
+        ("link-to-stdout", True),
+        ("link-to-file", False),
+        ("link-to-itself", False),
+        ("x" * 300, False),
+    ],
+)
+def test_what_is_written_to_as_it_is(tmp_path: Path, name: str, special: bool) -> None:
+    (tmp_path / "link-to-stdout").symlink_to("/dev/stdout")
+    (tmp_path / "link-to-file").symlink_to("file")
+    (tmp_path / "link-to-itself").symlink_to("link-to-itself")
+    assert is_special(tmp_path / name) == special
 
 
 def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path: Path) -> None:
