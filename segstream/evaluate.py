@@ -22,7 +22,17 @@ from segstream.engines.torch_engine import to_labels
 from segstream.errors import UsageError
 from segstream.geometry import fit, to_input
 from segstream.models import Model, load_model
-from segstream.policies import LOOKING, POLICIES, LastFrame, bonus_of, check_options, own_threshold, score, select
+from segstream.policies import (
+    LOOKING,
+    POLICIES,
+    LastFrame,
+    bonus_of,
+    check_options,
+    own_threshold,
+    score,
+    select,
+    threshold_in_use,
+)
 
 DENSE = "dense"  # not a policy: the network without blocks
 
@@ -187,8 +197,7 @@ def _runner(
     budget = 1.0 if budget is None else budget
     if policy != DENSE:
         check_options(policy, threshold, budget)
-    if threshold is None:
-        threshold = 0.0 if policy == DENSE else own_threshold(spec, policy)
+    threshold = 0.0 if policy == DENSE else threshold_in_use(spec, policy, threshold)
     place = torch.device(pick_device(device))
     network = model.network.to(place).eval()
     policy_net = None if model.policy_net is None else model.policy_net.to(place).eval()

@@ -42,6 +42,15 @@ def own_threshold(spec: ModelSpec, policy: str) -> float:
     return spec.thresholds.get(policy, THRESHOLDS[policy])
 
 
+def threshold_in_use(spec: ModelSpec, policy: str, threshold: float | None) -> float:
+    """The threshold that a policy's scores are held to: the user's, or the model's own where that is None.
+
+    Under "high" every block scores 1 and is above it, whatever the user says.
+    """
+    value = own_threshold(spec, policy) if threshold is None else threshold
+    return min(value, THRESHOLDS["high"]) if policy == "high" else value
+
+
 def score(
     policy: str,
     x: Tensor,

@@ -244,6 +244,11 @@ def open_lanes(
         segment_seconds=segment_seconds,
         keep_bytes=keep_bytes,
     )
+    idle = []
+    if save_jsonl is None and rle:
+        idle.append("rle is for save_jsonl, so no masks are written as text")
+    if out is None and (codec != "auto" or crf is not None or segment_seconds is not None):
+        idle.append("codec, crf and segments are for a video, and none is written")
     source_options = SourceOptions(**options)
     specs: list[Any] = list(spec) if isinstance(spec, (list, tuple)) else [spec]
     lanes: list[Lane] = []
@@ -264,6 +269,7 @@ def open_lanes(
                 sinks.append(MaskSink(targets[1], overwrite))
             if targets[2] is not None:
                 sinks.append(JsonlSink(targets[2], overwrite, rle))
+        lanes[0].sinks[0].notes.extend(idle)
     return lanes
 
 

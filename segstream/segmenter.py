@@ -19,7 +19,7 @@ from segstream.flops import measure
 from segstream.frames import Frame, Result
 from segstream.geometry import Geometry, check_image, check_size, fit
 from segstream.models import DEFAULT_MODEL, Model, ModelSpec, load_model
-from segstream.policies import LastFrame, bonus_of, check_options, own_threshold
+from segstream.policies import LastFrame, bonus_of, check_options, own_threshold, threshold_in_use
 
 
 class Segmenter:
@@ -105,7 +105,7 @@ class Segmenter:
 
     def threshold_for(self, policy: str) -> float:
         """The threshold in use for a policy: the user's, the model's own, or the general one."""
-        return own_threshold(self.spec, policy) if self.threshold is None else self.threshold
+        return threshold_in_use(self.spec, policy, self.threshold)
 
     def _check(self, policy: str, threshold: float | None, budget: float, steady: float, borders: float) -> None:
         """Refuse settings that cannot be used, or not with this model, before an engine meets them."""
@@ -135,8 +135,7 @@ class Segmenter:
         self._check(policy, threshold, budget, steady, borders)
         geometry = self.geometry(*image.image.shape[:2])
         usual = own_threshold(self.spec, policy)
-        if threshold is None:
-            threshold = usual
+        threshold = threshold_in_use(self.spec, policy, threshold)
         last = None if previous is None else LastFrame(previous.blocks, previous.labels, previous.block_px)
         bonus = bonus_of(policy, (geometry.rows, geometry.columns), last, threshold, usual, steady, borders)
         choice = Choice(policy, threshold, budget, seed, bonus)

@@ -85,7 +85,8 @@ def read_model(path: str | Path) -> Model:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: tensor if tensor.is_complex() else tensor.float() for name, tensor in found.items()}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # the last of tensors that torch lacks
         raise ModelError(
             f"{path} is not a readable safetensors file ({error}); use a model listed by `segstream models`, or import "

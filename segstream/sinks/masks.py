@@ -47,8 +47,10 @@ class MaskSink(Sink):
         super().__init__()
         self.path = Path(folder)
         self._made = False
+        self._earlier: set[str] = set()  # names of PNG files that were there and have not been replaced
         if self.path.is_dir():
-            if not overwrite and any(self.path.glob("*.png")):
+            self._earlier = {path.name for path in self.path.glob("*.png")}
+            if not overwrite and self._earlier:
                 raise OutputError(f"{self.path} already holds PNG files; choose another folder or allow overwriting")
         elif self.path.exists():
             raise OutputError(f"{self.path} is a file; give a folder for the masks")
@@ -67,12 +69,15 @@ class MaskSink(Sink):
         try:
             part.write_bytes(palette_png(result.labels, result.palette))
             os.replace(part, name)
+            self._earlier.discard(name.name)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise output_error(name, error) from error
 
     def close(self) -> None:
         """Every file was finished when it was written."""
+        if self._earlier:
+            self.notes.append(f"{self.path} still holds {len(self._earlier)} PNG files from before")
 
     def abort(self) -> None:
         if self._made:

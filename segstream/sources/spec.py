@@ -95,12 +95,25 @@ def _path(text: str, options: SourceOptions) -> Source:
         return _images(found, name, options)
     if not path.exists():
         raise SourceError(f"{printable(text)} does not exist; check the path")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES and not _is_animated(path):
         return _images([path], name, options)
     from segstream.sources.files import FileSource
 
     # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
     return FileSource(f"file:{text}", name, options)
+
+
+def _is_animated(path: Path) -> bool:
+    """Whether a GIF is a video."""
+    if path.suffix.lower() != ".gif":
+        return False  # FFmpeg plays no other kind of animated image
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # damaged, which whoever reads it will say
+        return False
 
 
 def _images(paths: list[Path], name: str, options: SourceOptions) -> Source:

@@ -164,3 +164,11 @@ def test_one_name_for_two_outputs_is_refused_however_it_is_written(tmp_path: Pat
     with pytest.raises(UsageError, match="at once; give two names"):
         same = tmp_path / "x" / ".." / "out.mp4"
         segstream.record(str(source), tmp_path / "out.mp4", model=Quick(), **{other: same})
+
+
+def test_options_that_have_nothing_to_act_on_are_told(tmp_path: Path) -> None:
+    source = str(write_video(tmp_path / "in.mp4", 3))
+    lines = segstream.record(source, save_jsonl=tmp_path / "a.jsonl", model=Quick(), crf=20, segment_seconds=2)
+    assert len(lines.notes) == 1 and "are for a video, and none is written" in lines.notes[0]
+    video = segstream.record(source, tmp_path / "out.mp4", model=Quick(), crf=20, rle=True)
+    assert "rle is for save_jsonl" in video.notes[-1]

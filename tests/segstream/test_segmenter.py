@@ -171,3 +171,11 @@ def test_frames_need_no_memory_of_their_own_without_a_gpu(device: str) -> None:
         assert segmenter.frame_memory(96, 128) is None
         with pytest.raises(UsageError, match="cannot be segmented"):
             segmenter.frame_memory(96, 20_000)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch:cpu"])
+def test_high_is_every_block_whatever_the_threshold(image: np.ndarray, device: str) -> None:
+    with Segmenter("untrained-rn18", device=device, size=(128, 128), policy="high", threshold=1.0) as segmenter:
+        assert segmenter(image).high_share == 1.0
+        segmenter.policy = "low"
+        assert segmenter(image).high_share == 0.0

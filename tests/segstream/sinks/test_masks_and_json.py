@@ -199,3 +199,12 @@ def test_nothing_that_was_there_is_harmed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be made"):
         segstream.record(str(source), None, model=Quick(), save_masks=tmp_path / "no" / "masks")
     assert (tmp_path / "a.jsonl").read_text() == "precious"
+
+
+def test_masks_from_before_that_stay_are_told(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.mp4", 5)
+    segstream.record(str(video), save_masks=tmp_path / "masks", model=Quick())
+    again = segstream.record(str(video), save_masks=tmp_path / "masks", model=Quick(), overwrite=True)
+    assert again.notes == ()
+    fewer = segstream.record(str(video), save_masks=tmp_path / "masks", model=Quick(), overwrite=True, max_frames=2)
+    assert len(fewer.notes) == 1 and "still holds 3 PNG files from before" in fewer.notes[0]

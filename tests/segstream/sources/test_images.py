@@ -130,3 +130,14 @@ def test_images_stand_upright_however_the_camera_was_held(tmp_path: Path, suffix
     image = read_image(path)
     assert image.shape == wanted.shape and image.flags.c_contiguous
     assert np.abs(image.astype(int) - wanted).mean() < 6
+
+
+def test_a_gif_that_moves_is_a_video(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((48, 64, 3), grey, np.uint8)) for grey in (10, 90, 170)]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(tmp_path / "still.gif")
+    with open_source(tmp_path / "moves.gif") as source:
+        assert source.info.kind == "file"
+        assert [(round(f.image.mean()), round(f.pts_seconds, 3)) for f in source] == [(10, 0), (90, 0.1), (170, 0.2)]
+    with open_source(tmp_path / "still.gif") as source:
+        assert source.info.kind == "images" and [round(frame.image.mean()) for frame in source] == [10]
