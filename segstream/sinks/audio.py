@@ -60,6 +60,8 @@ class AudioWriter:
         self._stream.codec_context.layout = layout
         self._stream.codec_context.open()
         self._source = source
+        if not codec.startswith(_OF_BLOCKS):
+            self._decoder = _decoder_like(source)
         self._resampler = AudioResampler(
             format=self._stream.codec_context.format,
             layout=layout,
@@ -95,7 +97,7 @@ class AudioWriter:
             return
         try:
             if self._decoder is None:
-                self._decoder = _decoder_like(self._source, packet.size)
+                self._decoder = _decoder_like(self._source, block=packet.size)
             frames = self._decoder.decode(packet)
         except (av.error.FFmpegError, ValueError):
             note = f"some of the {_canonical(self._source.name)} sound cannot be decoded and is left out"
@@ -139,18 +141,18 @@ def _canonical(codec: str) -> str:
     return {"mp3float": "mp3", "libopus": "opus", "libvorbis": "vorbis", "aac_fixed": "aac"}.get(codec, codec)
 
 
-def _decoder_like(source: AudioCodecContext, block: int) -> AudioCodecContext:
+def _decoder_like(source: AudioCodecContext, block: int = 0) -> AudioCodecContext:
     """A decoder of our own, for the source's belongs to its thread.
 
     Args:
         source: what it is to be like.
-        block: bytes of a packet, which decoders of fixed blocks must know and PyAV does not tell.
+        block: bytes of a packet, which decoders of fixed blocks must know and PyAV does not tell; 0 for others.
     """
     decoder = cast(AudioCodecContext, av.CodecContext.create(source.name, "r"))
     decoder.extradata = source.extradata
     decoder.sample_rate = source.sample_rate
     decoder.layout = source.layout
-    if source.name.startswith(_OF_BLOCKS):
+    if block:
         decoder.bit_rate = source.bit_rate or 0
         decoder.options = {"block_align": str(block)}
         if source.name.startswith("adpcm"):

@@ -58,15 +58,16 @@ class OutputFile:
     def __init__(self, path: str | os.PathLike[str], overwrite: bool) -> None:
         self.path = self.working = Path(path)
         self._special = is_special(self.path)
-        # What a link leads to is written and replaced, not the link.
-        self._real = self.path if self._special else Path(os.path.realpath(self.path))
         self._replaces = False
         try:
+            # What a link leads to is written and replaced, not the link.
+            self._real = self.path if self._special else Path(os.path.realpath(self.path))
             self._check(overwrite)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second of a name with a zero byte
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f"{self.path} cannot be written ({error.strerror}); choose another name") from error
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{self.path} cannot be written ({reason}); choose another name") from error
 
     def _check(self, overwrite: bool) -> None:
         if self._special:

@@ -19,7 +19,7 @@ from segstream.frames import Frame, Result
 from segstream.pipeline import DrawOptions, Lane
 from segstream.recording import record_lanes
 from segstream.sinks import VideoOptions, VideoSink
-from segstream.sinks.base import is_special
+from segstream.sinks.base import OutputFile, is_special
 from segstream.sinks.parts import PART_COMMENT, recorded_parts, remove_oldest
 from segstream.sources import SourceOptions, open_source
 from tests.segstream.media import Quick, files_end_at, picture, read_video, write_video
@@ -553,6 +553,12 @@ def test_what_is_written_to_as_it_is(tmp_path: Path, name: str, special: bool) -
     (tmp_path / "link-to-file").symlink_to("file")
     (tmp_path / "link-to-itself").symlink_to("link-to-itself")
     assert is_special(tmp_path / name) == special
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    for name in ("a\0b.mp4", "x" * 300 + ".mp4"):
+        with pytest.raises(OutputError, match="choose another name"):
+            OutputFile(name, overwrite=False)
 
 
 def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path: Path) -> None:
