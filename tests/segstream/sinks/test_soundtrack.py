@@ -15,7 +15,7 @@ import segstream
 from segstream.sinks.audio import AudioWriter
 from segstream.sinks.soundtrack import Soundtrack
 from segstream.sources.audio import AudioTap, audio_tap
-from tests.segstream.media import Quick, picture, read_video
+from tests.segstream.media import Quick, picture, read_video, write_video
 
 STEP = 1024 / 48_000  # seconds of a packet of AAC
 
@@ -187,3 +187,15 @@ def test_sound_that_jumps_alone_goes_on_where_it_was(tmp_path: Path) -> None:
         heard = [time for now in np.arange(0.04, 8, 0.04) for time, _, _ in sound.take(now)]
     assert len(heard) == len(every) + 47
     assert np.allclose(np.diff(heard), STEP, atol=1e-3)
+
+
+def test_a_part_within_the_first_group_of_pictures_has_its_sound_from_the_start(tmp_path: Path) -> None:
+    """Seeking there leads to the source's own start, and to the samples before zero that an encoder begins with."""
+    source, out = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    # With B-frames decoding begins before zero too, so that seeking there finds what comes before it.
+    write_video(source, 100, audio="aac", options={"x264-params": "keyint=250:scenecut=0:bframes=2"})
+    assert packets(source)[0][0] < 0
+    record(source, out, start=2.0)
+    with av.open(str(out)) as container:
+        heard = [frame.time for frame in container.decode(audio=0)]
+    assert heard[0] == pytest.approx(0, abs=0.03) and len(heard) == pytest.approx(2 / STEP, abs=2)
