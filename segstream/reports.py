@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segstream.errors import OutputError
-from segstream.sinks.base import is_special
+from segstream.special_files import is_special
 
 
 def check_report(path: str | None, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segstream.errors import OutputError
 from segstream.frames import Result
+from segstream.special_files import is_special
 
 
 class Sink(ABC):
@@ -125,17 +126,6 @@ class OutputFile:
         """After a failure: the old file stays. Adds a note where the unfinished new one is, if there is one."""
         if self._replaces and self.working.exists():
             notes.append(f"the old {self.path.name} is untouched, the new one is {self.working}")
-
-
-def is_special(path: Path) -> bool:
-    """Whether a path is written to as it is and never replaced: a device, a pipe, or what stands for an open file."""
-    for _ in range(40):  # as many links as the system follows
-        if os.path.abspath(path).startswith(("/dev/fd/", "/proc/")):  # where /dev/stdout leads too
-            return True
-        if not os.path.islink(path):
-            break
-        path = path.parent / os.readlink(path)
-    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _free_name(path: Path) -> Path:

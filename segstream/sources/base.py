@@ -220,6 +220,11 @@ class Source(ABC):
         self.close()
 
 
+def ends_before_start(name: str, end: float, start: float) -> SourceError:
+    """The error of a source whose last frame, at `end` seconds, comes before the first that was asked for."""
+    return SourceError(f"{name} ends at {end:.2f} s, before --start {start:g}; give a smaller one")
+
+
 def check_size(width: int, height: int, name: str) -> None:
     """Refuse sizes no camera makes before anything is allocated for them.
 

@@ -20,7 +20,14 @@ from av.video.stream import VideoStream
 from segstream.errors import SourceError
 from segstream.frames import Frame
 from segstream.sources.audio import AudioTap, audio_tap
-from segstream.sources.base import Source, SourceInfo, SourceOptions, SourceWarnings, check_size
+from segstream.sources.base import (
+    Source,
+    SourceInfo,
+    SourceOptions,
+    SourceWarnings,
+    check_size,
+    ends_before_start,
+)
 from segstream.sources.convert import to_rgb, upright_shape
 from segstream.sources.decode import decode, decoder_log, limit_allocation, shut
 from segstream.sources.hardware import choose_hwaccel
@@ -28,8 +35,8 @@ from segstream.sources.limit import FrameLimit
 
 _TIMESTAMPS_ARE_ARBITRARY = 0x0200  # AVFMT_TS_DISCONT: a transport stream starts anywhere, so it is counted from there
 _MAX_DECODER_THREADS = 4
+_ROUNDING = 0.001  # seconds
 _AHEAD, _AHEAD_BYTES = 2.5, 256 << 20  # seconds of pictures, and memory for them, that are read ahead of the sound
-_SOUND_LATER = 3.0  # seconds of pictures that are read for the sound of those before
 # Decoding several frames at once costs the frames in flight when a file is cut off (PyAV stops emptying the decoder at
 # the first error), so it is used only where one thread may be too slow.
 _FRAME_THREADS_ABOVE = 1920 * 1088
@@ -115,6 +122,8 @@ class FileSource(Source):
             hwaccel = choose_hwaccel(options.hwaccel, self._trial, self.warnings)
             self._container, self._stream = self._open(hwaccel)
             self._time_base = self._stream.time_base or Fraction(1, 1000)
+            # By how much a frame may come before what was asked for: what rounding does, not half a frame.
+            self._slack = min(float(self._time_base) / 2, _ROUNDING) + 1e-6
             self._start = _start_seconds(self._container)
             self._log_names = (self._stream.codec_context.name, self._container.format.name)
             self._tap = audio_tap(self._container)
@@ -144,8 +153,8 @@ class FileSource(Source):
     def _refuse_late_start(self) -> None:
         """A file that ends before `--start` has nothing to give, though seeking leaves its last frame."""
         end, start = self._last_seconds, self.options.start
-        if end is not None and end < start - float(self._time_base) / 2 - 1e-6:
-            raise SourceError(f"{self._name} ends at {end:.2f} s, before --start {start:g}; give a smaller one")
+        if end is not None and end < start - self._slack:
+            raise ends_before_start(self._name, end, start)
 
     def _open(self, hwaccel: HWAccel | None) -> tuple[InputContainer, VideoStream]:
         container, stream = open_container(
@@ -229,13 +238,13 @@ class FileSource(Source):
             complete = False
             while not self._closed and not self._limit.reached:
                 raw = self._pending.popleft() if self._pending else next(self._raw, None)
-                seconds = None if raw is None else self._seconds(raw)
-                if raw is None or seconds is None or (self.options.end is not None and seconds >= self.options.end):
+                if raw is None or self._is_past_end(raw):
                     if not self.options.loop or not self._again:
                         complete = raw is None
                         break
                     self._start_again()
                     continue
+                seconds = self._seconds(raw)
                 if self._tap is not None:
                     self._read_ahead(self._tap, seconds)
                 frame = self._finish(raw, seconds)
@@ -246,6 +255,9 @@ class FileSource(Source):
             else:
                 self._end(complete)
         raise StopIteration
+
+    def _is_past_end(self, raw: VideoFrame) -> bool:
+        return self.options.end is not None and self._seconds(raw) >= self.options.end
 
     def _read_ahead(self, tap: AudioTap, seconds: float) -> None:
         """Read on until the sound of a picture has come, so that a file which ends with that picture has it.
@@ -302,16 +314,14 @@ class FileSource(Source):
 
     def _read_on_to(self, seconds: float) -> None:
         """Leave out what comes before, of a source that cannot be positioned."""
-        slack = float(self._time_base) / 2 + 1e-6
         while raw := self._pending.popleft() if self._pending else next(self._raw, None):
             self._last_seconds = self._seconds(raw)
-            if self._last_seconds >= seconds - slack:
+            if self._last_seconds >= seconds - self._slack:
                 self._pending.append(raw)
                 return
 
     def _position(self, seconds: float, before: bool, keep_audio: bool = False) -> None:
         """Decode up to the wanted frame from a key frame before it, from further back where the index is wrong."""
-        slack = float(self._time_base) / 2 + 1e-6
         self._pending.clear()
         for back in (0.0, 2.0, 10.0, None):
             start = 0.0 if back is None else max(0.0, seconds - back)
@@ -331,12 +341,12 @@ class FileSource(Source):
             for raw in self._raw:
                 at = self._seconds(raw)
                 self._last_seconds = at
-                if at >= seconds - slack:
+                if at >= seconds - self._slack:
                     break
                 held = raw
             else:
                 raw = None
-            early_enough = held is not None or (not before and raw is not None and at <= seconds + slack)
+            early_enough = held is not None or (not before and raw is not None and at <= seconds + self._slack)
             if early_enough or start == 0.0:
                 wanted = (held, raw) if before or raw is None else (raw,)
                 self._pending.extend(frame for frame in wanted if frame is not None)
@@ -349,17 +359,8 @@ class FileSource(Source):
         if corrupt:
             self.warnings.add(message, corrupt=corrupt)
         if self._tap is not None:
-            if not complete and self.state != "ended" and self._last_seconds is not None:
-                self._read_sound(self._tap, self._last_seconds)
             self._tap.complete = complete
         self.state = "ended"
-
-    def _read_sound(self, tap: AudioTap, last: float) -> None:
-        """Read on for the sound of the last pictures, which files may store seconds behind them."""
-        until = last + self._step
-        for raw in self._raw:
-            if tap.newest >= until or self._seconds(raw) > until + _SOUND_LATER:
-                return
 
     def close(self) -> None:
         """Close; a read that is blocked in a network share or a web server is left to end by itself."""

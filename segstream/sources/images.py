@@ -15,7 +15,7 @@ from PIL import Image
 
 from segstream.errors import SourceError
 from segstream.frames import Frame
-from segstream.sources.base import MAX_PIXELS, Source, SourceInfo, SourceOptions, check_size
+from segstream.sources.base import MAX_PIXELS, Source, SourceInfo, SourceOptions, check_size, ends_before_start
 from segstream.sources.convert import to_rgb
 from segstream.sources.limit import FrameLimit
 
@@ -84,8 +84,7 @@ class ImagesSource(Source):
         if not paths:
             raise SourceError("the list of images is empty; give at least one")
         self._paths = paths
-        rate = Fraction(options.image_rate)
-        self._rate = rate.limit_denominator(1001) or rate.limit_denominator(1_000_000)
+        self._rate = Fraction(options.image_rate).limit_denominator(1_000_000)
         self._closed = False
         self._limit = FrameLimit(options.max_frames, options.start, options.loop)
         self._pending: tuple[int, NDArray[np.uint8]] | None = None
@@ -108,7 +107,7 @@ class ImagesSource(Source):
         if options.start > 0:
             last = float((len(paths) - 1) / self._rate)
             if last < options.start - 1e-6:
-                raise SourceError(f"{name} ends at {last:.2f} s, before --start {options.start:g}; give a smaller one")
+                raise ends_before_start(name, last, options.start)
             self._go_to(options.start)
 
     def _read_next(self) -> tuple[int, NDArray[np.uint8]] | None:

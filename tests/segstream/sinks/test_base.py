@@ -10,7 +10,7 @@ import pytest
 import segstream
 from segstream.errors import OutputError
 from segstream.sinks import VideoOptions, VideoSink
-from segstream.sinks.base import OutputFile, is_special
+from segstream.sinks.base import OutputFile
 from tests.segstream.media import Quick, read_video, write_video
 from tests.segstream.sinks.helpers import record, write_frames
 
@@ -65,28 +65,6 @@ def test_two_recordings_that_replace_a_file_grow_apart(tmp_path: Path) -> None:
     second.close()
     assert len(read_video(out).times) == 6
     assert list(tmp_path.iterdir()) == [out]
-
-
-@pytest.mark.parametrize(
-    ("name", "special"),
-    [
-        ("/dev/null", True),
-        ("/dev/stdout", True),
-        ("/dev/fd/1", True),
-        ("/proc/self/fd/1", True),
-        ("/dev/shm/new.mp4", False),
-        ("new.mp4", False),
-        ("link-to-stdout", True),
-        ("link-to-file", False),
-        ("link-to-itself", False),
-        ("x" * 300, False),
-    ],
-)
-def test_what_is_written_to_as_it_is(tmp_path: Path, name: str, special: bool) -> None:
-    (tmp_path / "link-to-stdout").symlink_to("/dev/stdout")
-    (tmp_path / "link-to-file").symlink_to("file")
-    (tmp_path / "link-to-itself").symlink_to("link-to-itself")
-    assert is_special(tmp_path / name) == special
 
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:

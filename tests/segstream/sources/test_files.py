@@ -152,8 +152,10 @@ def test_seek_is_exact_to_the_frame(tmp_path: Path) -> None:
         assert next(source, None) is None
 
 
-def test_start_end_max_frames_and_loop(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", 50)
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".avi", "mpeg4")])
+def test_start_end_max_frames_and_loop(tmp_path: Path, suffix: str, codec: str) -> None:
+    """Also where timestamps count frames, as in AVI."""
+    path = write_video(tmp_path / f"a{suffix}", 50, codec=codec, time_base=Fraction(1, 25))
 
     def indices(**options) -> list[int]:
         with open_source(path, SourceOptions(**options)) as source:
@@ -161,6 +163,7 @@ def test_start_end_max_frames_and_loop(tmp_path: Path) -> None:
 
     assert indices(start=1.0, end=1.2) == [25, 26, 27, 28, 29]
     assert indices(max_frames=3) == [0, 1, 2]
+    assert indices(start=0.5, end=1.5) == list(range(13, 38))
     assert indices(start=1.92, loop=True, max_frames=5) == [48, 49, 48, 49, 48]
     assert indices(start=1.0, end=1.05, loop=True, max_frames=5) == [25, 26, 25, 26, 25]
     # Between two frames there is nothing to show, so nothing to show again; beyond the end one starts again.
