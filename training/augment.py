@@ -34,6 +34,7 @@ def augment(
     std: tuple[float, ...],
     generator: torch.Generator,
     aspect: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Random crops of a batch, normalised.
 
@@ -49,15 +50,19 @@ def augment(
         mean, std: normalisation of RGB in 0..1.
         generator: where chance comes from; on the images' device.
         aspect: largest change of the ratio of width to height, in either direction; 1 keeps it.
+        size: width and height that images have at scale 1; None takes their own. Labels are sampled at their own size.
 
     Returns:
         float32 [N, 3, crop height, crop width] and int64 [N, crop height, crop width].
     """
     n, _, height, width = images.shape
     chance = torch.rand(n, 10, device=images.device, generator=generator)
-    where = window(chance[:, :5], (height, width), crop, scale, aspect)  # [N, h, w, 2]
+    seen = (height, width) if size is None else size[::-1]
+    where = window(chance[:, :5], seen, crop, scale, aspect)  # [N, h, w, 2]
     floats = images.float()
     matrix, offset = colour_change(chance[:, 5:], jitter, floats.mean((2, 3)) / 255)
+    if seen[0] < height or seen[1] < width:  # sampling alone would leave out pixels, which are averaged in use
+        floats = scaled(floats, seen)
     picture = F.grid_sample(floats, where, mode="bilinear", padding_mode="border", align_corners=False)
     # One is added so that zero, which lies beyond the image, means "ignored".
     index = labels.float()[:, None] + 1
@@ -78,7 +83,8 @@ def window(
 ) -> Tensor:
     """Where each pixel of the crop looks in the image, for `grid_sample`: float32 [N, h, w, 2].
 
-    `chance` is uniform, [N, 5]: scale, horizontal place, vertical place, flip, ratio of width to height.
+    `chance` is uniform, [N, 5]: scale, horizontal place, vertical place, flip, ratio of width to height. `size` is the
+    height and width of the image at scale 1.
     """
     low, high = (math.log(s) for s in scale)
     factor = torch.exp(low + (high - low) * chance[:, 0])  # [N]
@@ -127,6 +133,27 @@ def colour_change(chance: Tensor, jitter: float, average: Tensor) -> tuple[Tenso
     middle = (average @ grey)[:, None]
     offset = (brightness * (1 - contrast) * middle).expand(-1, 3)
     return matrix, offset
+
+
+def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images as `segstream.geometry.scale_image` scales them in use: averaged if they shrink, bilinear if they grow.
+
+    Args:
+        images: uint8 or float32 [N, C, H, W].
+        size: height and width of the result.
+
+    Returns:
+        float32 [N, C, h, w], not rounded.
+    """
+    (height, width), (h, w) = images.shape[-2:], size
+    if h > height or w > width:
+        return F.interpolate(images.float(), size=size, mode="bilinear", align_corners=False)
+    # The sum of all that is above and to the left of a place, [N, C, H+1, W+1]; it is bilinear within a pixel, and the
+    # sum over any box is a difference of four. In double precision, since these sums are large.
+    total = F.pad(images.double().cumsum(-1).cumsum(-2), (1, 0, 1, 0))
+    total = F.interpolate(total, size=(h + 1, w + 1), mode="bilinear", align_corners=True)
+    sums = total.diff(dim=-1).diff(dim=-2)  # [N, C, h, w]
+    return (sums * (h * w / (height * width))).float()
 
 
 def plain(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], block: int) -> Tensor:

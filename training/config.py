@@ -32,6 +32,10 @@ class TrainConfig:
         dataset, data_dir: a data set of `segstream.datasets` and its folder.
         resize: width and height that every image is scaled to when it is read; null keeps the data set's own size,
             which must then be one size.
+        input_size: width and height that images are scaled to for the network; null takes their own. They keep their
+            shape, and have about as many pixels (`segstream.geometry.fit`). `crop` and `scale` are of images of that
+            size. Labels keep theirs, and results are scaled back to be compared with them: as the model will be used,
+            whose size this becomes.
         scenes: share of each batch that is drawn street scenes (only for CamVid's classes), 0..1.
         encoder: a name of `segstream.models.swiftnet.ENCODERS`.
         encoder_weights: file of ImageNet weights under torchvision's names; null starts from scratch.
@@ -83,6 +87,8 @@ class TrainConfig:
             as many as each process has images of a batch. They teach "dense" too. They take turns in each place of the
             batch, so over time each image meets all of them: as if their mean taught it, for the work of one (Hinton et
             al. 2015 distil ensembles so).
+        taught_by: a dense training of the same command, by name (with --seeds without its seed), whose averaged
+            network is the teacher: it learns beside this one, and knows no more than its steps so far have taught it.
         evaluations: how often the run is evaluated on val, evenly spread.
         seed: of everything drawn at random.
     """
@@ -92,6 +98,7 @@ class TrainConfig:
     dataset: str = "camvid"
     data_dir: str | None = None
     resize: tuple[int, int] | None = None
+    input_size: tuple[int, int] | None = None
     scenes: float = 0.0
     encoder: str = "resnet18"
     encoder_weights: str | None = None
@@ -126,6 +133,7 @@ class TrainConfig:
     judged: float = 1.0
     distill: float = 0.5
     teachers: tuple[str, ...] = ()
+    taught_by: str | None = None
     evaluations: int = 12
     seed: int = 0
 
@@ -144,6 +152,8 @@ class TrainConfig:
         in_blocks = all(side > 0 and side % self.block == 0 for side in self.crop)
         check(in_blocks, "crop", self.crop, f"width and height in whole blocks of {self.block}")
         check(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "the smallest and the largest scale")
+        sizes = self.input_size is None or all(side >= 32 and side % 4 == 0 for side in self.input_size)
+        check(sizes, "input_size", self.input_size, "width and height of 32 or more pixels, multiples of 4")
         check(self.aspect >= 1, "aspect", self.aspect, "1 or more")
         check(self.batch >= 1, "batch", self.batch, "at least 1")
         check(self.epochs > 0, "epochs", self.epochs, "more than 0")
@@ -184,7 +194,8 @@ class TrainConfig:
         check(joint or self.policy_loss == "regression", "policy_loss", self.policy_loss, "regression in mode policy")
         check(joint or self.distill == 0, "distill", self.distill, "0 in mode policy: the network does not learn")
         check(0 < self.judged <= 1, "judged", self.judged, "a share above 0, up to 1")
-        judged_all = self.judged == 1 or self.mode == "dense" or len(self.teachers) > 0
+        taught = len(self.teachers) > 0 or self.taught_by is not None
+        judged_all = self.judged == 1 or self.mode == "dense" or taught
         check(
             judged_all or not self.distill,
             "distill",
@@ -193,6 +204,8 @@ class TrainConfig:
         )
         check(0 < self.bootstrap <= 1, "bootstrap", self.bootstrap, "a share above 0, up to 1")
         check(self.distill > 0 or not self.teachers, "teachers", self.teachers, "none where distill is 0")
+        check(self.distill > 0 or self.taught_by is None, "taught_by", self.taught_by, "null where distill is 0")
+        check(not self.teachers or self.taught_by is None, "taught_by", self.taught_by, "null beside teachers")
         good = len(self.levels) > 0 and all(0 <= level <= 1 for level in self.levels)
         check(good, "levels", self.levels, "shares from 0 to 1")
 

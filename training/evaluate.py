@@ -1,71 +1,97 @@
 """Evaluate a model: `python training/evaluate.py MODEL --dataset camvid --data DIR --policy learned`.
 
-Like `segstream eval`, and with the policy "oracle", which looks at the labels and weighs classes by their shares of the
-data set's training images. The oracle measures at the model's input size, to which labels are scaled too where the
-images have another.
+Like `segstream eval`, and with the policy "oracle", which looks at the labels, scaled to what the network sees, and
+weighs classes by their shares of the data set's training images.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if __name__ == "__main__":  # a checkout: the folder of this file would hide installed packages behind its own names
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import click
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from segstream import flops
-from segstream.datasets import DATASETS, open_dataset
+from segstream.datasets import DATASETS, Dataset, open_dataset
 from segstream.errors import SegstreamError, UsageError
-from segstream.evaluate import EvalReport, check_classes, evaluate, report
-from segstream.models import Model, load_model
+from segstream.evaluate import EvalReport, check_classes, chosen, evaluate, report
+from segstream.geometry import fit
+from segstream.models import Model, ModelSpec, load_model
 from segstream.reports import check_report, write_report
 from segstream.training import losses, validate
 from segstream.training.config import TrainConfig
-from segstream.training.data import Store
+from segstream.training.data import read_pair
 from segstream.training.loop import device_of
-from segstream.training.setup import whole_split
+from segstream.training.setup import SPLIT_LIMIT
 from segstream.training.validate import Split
 
 DEFAULTS = TrainConfig()
 
 
+def splits_of(data: Dataset, spec: ModelSpec, device: torch.device) -> Iterator[Split]:
+    """The images of a data set one by one, each at the size that the network sees it at in use."""
+    for index in range(len(data)):
+        image, labels = read_pair(data, index, None)  # uint8 [3, H, W] and [H, W]
+        height, width = fit((labels.shape[0], labels.shape[1]), spec.size, spec.block).content
+        yield Split(image[None].to(device), labels[None].to(device), (width, height))
+
+
 def evaluate_oracle(
-    model: Model, name: str, part: str, split: Split, share: float, weights: Tensor, prior: Tensor
+    model: Model, data: Dataset, share: float, weights: Tensor, prior: Tensor, device: torch.device
 ) -> EvalReport:
     """Evaluate with the blocks of the whole split that gain most by high resolution, `share` of all.
 
     Args:
         model: what to evaluate.
-        name, part: of the data set and its split.
-        split: the images.
+        data: the images, which are read twice.
         share: of high blocks.
         weights, prior: float32 [K], of the loss that gains are measured by: those of the model's training.
+        device: where the network runs.
     """
-    block, classes = model.spec.block, model.spec.classes
-    network = model.network.to(split.images.device).eval()
-    high = validate.share_of(validate.oracle_scores(network, split, weights, block, prior), share)
-    matrix = validate.measure(network, split, high, block, len(classes))
-    images, rows, columns = high.shape
+    spec, block, classes = model.spec, model.spec.block, len(model.spec.classes)
+    network = model.network.to(device).eval()
+    weights, prior = weights.to(device), prior.to(device)
+    scores = [
+        validate.oracle_scores(network, split, weights, block, prior) for split in splits_of(data, spec, device)
+    ]  # [1, GH, GW] an image, each of which may have a grid of another shape
+    high = validate.share_of(torch.cat([score.flatten() for score in scores]), share)  # bool [B]
     costs = flops.measure(model, block)
+    matrix = torch.zeros(classes, classes, dtype=torch.int64)
+    gmacs = dense_gmacs = 0.0
+    parts = high.split([score.numel() for score in scores])
+    for split, score, part in zip(splits_of(data, spec, device), scores, parts, strict=True):
+        rows, columns = score.shape[-2:]
+        matrix += validate.measure(network, split, part.view_as(score), block, classes)
+        gmacs += costs.gmacs(rows, columns, int(part.sum()), "oracle") / len(scores)
+        dense_gmacs += costs.dense_gmacs(rows, columns) / len(scores)
     return report(
         matrix,
-        classes,
-        model=model.spec.name,
-        dataset=name,
-        split=part,
-        images=images,
+        spec.classes,
+        model=spec.name,
+        dataset=data.name,
+        split=data.split,
+        images=len(scores),
         policy="oracle",
         block=block,
-        gmacs=costs.gmacs(rows, columns, int(high.sum()), "oracle", images) / images,
-        dense_gmacs=costs.dense_gmacs(rows, columns),
+        gmacs=gmacs,
+        dense_gmacs=dense_gmacs,
         high_share=float(high.float().mean()),
         budget=share,
     )
+
+
+def trained_shares(data: Dataset, classes: int) -> Tensor:
+    """How much of a data set's labelled pixels each class has as a training takes it, float64 [K]."""
+    some = chosen(len(data), SPLIT_LIMIT, in_a_row=False)
+    return losses.class_shares((read_pair(data, index, None)[1] for index in some), classes)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -113,16 +139,11 @@ def main(
         check_classes(loaded.spec.classes, data)
         if budget is None:
             raise UsageError("the oracle needs --budget, the share of blocks that it may run high.")
-        place = device_of(device)
-        size = loaded.spec.size
-        samples = whole_split(Store(data, place, size), place)
-        # As in a training, whose classes are as frequent as in its training images.
-        trained_on = whole_split(Store(open_dataset(dataset, data_dir, "train"), place, size), place)
-        shares = losses.class_shares(trained_on.labels, len(loaded.spec.classes))
+        shares = trained_shares(open_dataset(dataset, data_dir, "train"), len(loaded.spec.classes))
         known = {"class_weights": DEFAULTS.class_weights, "prior": DEFAULTS.prior, **loaded.spec.training}
         weights = losses.class_weights(shares, known["class_weights"] if class_weights is None else class_weights)
         moved = losses.class_prior(shares, known["prior"] if prior is None else prior)
-        found = evaluate_oracle(loaded, data.name, data.split, samples, budget, weights, moved)
+        found = evaluate_oracle(loaded, data, budget, weights, moved, device_of(device))
     else:
         if not (class_weights is None and prior is None):
             raise UsageError("only the oracle weighs classes: leave out --class-weights and --prior.")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segstream.geometry import fit
 from segstream.models import ModelSpec, PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.training.augment import augment
@@ -74,6 +75,11 @@ class Job:
         self.seed = config.seed
         self.spec = spec
         self.objects = objects
+        self.size: tuple[int, int] | None = None  # width and height of images at scale 1 where it is not their own
+        if config.input_size is not None:
+            self.size = fit(image_size, config.input_size, config.block).content[::-1]
+        self.leader: Job | None = None
+        self.lesson: tuple[list[Tensor], list[Tensor]] = ([], [])  # weights of its copy here, and its own
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if network is None:
@@ -154,8 +160,12 @@ class Job:
             self._step(count)
         else:
             self.stream.wait_stream(torch.cuda.current_stream(self.device))
+            if self.leader is not None and self.leader.stream is not None:
+                self.stream.wait_stream(self.leader.stream)
             with torch.cuda.stream(self.stream):
                 self._prepare(images, labels, done)
+                if self.leader is not None and self.leader.stream is not None:
+                    self.leader.stream.wait_stream(self.stream)  # it must not move its weights while they are copied
                 self._step_cuda(count)
                 self.events.append(self.stream.record_event())
             images.record_stream(self.stream)
@@ -177,6 +187,8 @@ class Job:
                 group["lr"] = rate
         self.keep.fill_(min(self.config.ema, (1 + self.step) / (10 + self.step)))
         self.now.fill_(self.step)
+        if self.leader is not None:
+            torch._foreach_copy_(*self.lesson)
 
     def _step_cuda(self, count: int) -> None:
         if not self.use_graphs:
@@ -214,6 +226,7 @@ class Job:
             IMAGENET_STD,
             self.generator,
             config.aspect,
+            self.size,
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda, cache_enabled=False):
             if cuda:
@@ -237,6 +250,16 @@ class Job:
             self.sums[-1] += 1
             broken = (self.bad < 0) & ~torch.isfinite(terms[0])
             self.bad.copy_(torch.where(broken, self.now, self.bad))
+
+    def learn_from(self, leader: Job) -> None:
+        """Distil from the averaged network of another training, which goes on beside this one.
+
+        To be called before the first step. Every step takes a copy, so that the other need not wait until this one has
+        asked it.
+        """
+        self.leader = leader
+        self.teachers = [copy.deepcopy(leader.network)]
+        self.lesson = averaged_pairs(self.teachers[0], leader.network)
 
     def ask_teachers(self, x: Tensor) -> Tensor:
         """Logits of a batch with every block high, each image's by one teacher.

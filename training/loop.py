@@ -39,6 +39,7 @@ class Run:
         reached: share of the training that is done, 0..1.
         resumed: the step at which a run goes on that a clock had brought further than its steps, and its `reached`.
         replaced: files of an earlier training, which this one removes once it runs.
+        leader: the run that this one learns from, the setting `taught_by`.
         error: why the run ended early, or empty.
     """
 
@@ -57,6 +58,7 @@ class Run:
     reached: float = 0.0
     resumed: tuple[int, float] = (0, 0.0)
     replaced: list[Path] = field(default_factory=list)
+    leader: Run | None = None
     error: str = ""
     finished: bool = False
 
@@ -73,6 +75,11 @@ class Run:
         begun, reached = self.resumed
         steps = (self.job.step - begun) / max(1, self.total_steps - begun)
         return reached + (1 - reached) * min(1.0, max(steps, time_share))
+
+    def follow(self, leader: Run) -> None:
+        """Learn from another run, which is trained beside this one; before the first step."""
+        self.leader = leader
+        self.job.learn_from(leader.job)
 
     def state(self) -> dict[str, Any]:
         keys = ("best_score", "best", "history", "seconds", "reached", "resumed", "total_steps")
@@ -155,6 +162,9 @@ def train(
         # All processes go by the same clock: one that took another step than the others would wait for them for ever.
         now, share, stopping = world.largest([clock.passed(), clock.share(), float(stop())])
         share_failures(runs, world)
+        for run in runs:
+            if not run.finished:
+                guarded(run, partial(check_leader, run), say, world)
         if now - reported > REPORT_SECONDS:
             for run in runs:
                 if not run.finished:
@@ -182,6 +192,16 @@ def share_failures(runs: list[Run], world: World) -> None:
                 run.finished = True
 
 
+def check_leader(run: Run) -> None:
+    """End a run whose leader has failed: it would learn on from what that had reached by then.
+
+    Raises:
+        SegstreamError: if it has.
+    """
+    if run.leader is not None and run.leader.error:
+        raise SegstreamError(f"the training {run.config.name} stopped with {run.leader.config.name}, which taught it.")
+
+
 def guarded(
     run: Run, action: Callable[[], None], say: Callable[[str], None], world: World, in_step: bool = False
 ) -> None:
@@ -199,6 +219,8 @@ def guarded(
             f"the training {run.config.name} stopped: {stopped}; its batch was {names}. Look at these files, or lower "
             "the learning rate."
         )
+        if run.leader is not None and int(run.leader.job.bad) >= 0:  # its batch has no part in that
+            run.error = f"the training {run.config.name} stopped with {run.leader.config.name}, which taught it."
     except SegstreamError as error:
         if in_step and world.size > 1:
             raise

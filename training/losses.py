@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import torch
@@ -136,13 +137,14 @@ def distillation_loss(logits: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def class_shares(labels: Tensor, classes: int) -> Tensor:
+def class_shares(labels: Iterable[Tensor], classes: int) -> Tensor:
     """How much of the labelled pixels each class has, float64 [K], at least 1e-4.
 
     Args:
-        labels: uint8 [M, H, W].
+        labels: uint8 [M, H, W], or maps of any sizes one by one.
     """
-    counts = torch.bincount(labels.reshape(-1).long(), minlength=IGNORE + 1)[:classes].double()
+    each = [torch.bincount(one.reshape(-1).long(), minlength=IGNORE + 1)[:classes] for one in labels]
+    counts = torch.stack(each).sum(0).double()
     return (counts / counts.sum()).clamp(min=1e-4)
 
 

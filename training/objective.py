@@ -149,7 +149,12 @@ def idle_parameters(network: SwiftNet, n_high: int, blocks: int) -> list[nn.Para
 def needs_judge(config: TrainConfig, whole: bool) -> bool:
     """Whether a step asks the averaged network; `whole`: every block runs high."""
     gains = config.mode == "reinforce" and config.reward == "gain" and not whole
-    return config.mode not in ("dense", "policy") and (gains or (config.distill > 0 and not config.teachers))
+    return config.mode not in ("dense", "policy") and (gains or (config.distill > 0 and not taught(config)))
+
+
+def taught(config: TrainConfig) -> bool:
+    """Whether networks other than the averaged one are distilled from."""
+    return len(config.teachers) > 0 or config.taught_by is not None
 
 
 def judged(config: TrainConfig, batch: int) -> slice:

@@ -65,7 +65,7 @@ def finish(job: Job, config: TrainConfig, data: Data, out: Path) -> dict[str, An
     network, block = job.network, config.block
     model = make_model(job, config, data)
     costs = flops.measure(model, block)
-    rows, columns = (-(-side // block) for side in data.val.labels.shape[-2:])
+    rows, columns = data.val.grid_shape(block)
     dense_gmacs = costs.dense_gmacs(rows, columns)
     thresholds = {"learned": 0.5} if job.policy_net is not None else {}
     thresholds["heuristic"] = validate.threshold_for(validate.detail_scores(data.train, block), config.target)
@@ -147,8 +147,8 @@ def share_at(part: float, costs: flops.Costs, rows: int, columns: int) -> float:
 
 def shrunk_row(network: SwiftNet, data: Data, dense_gmacs: float, pixels: int, scale: float) -> dict[str, Any]:
     """The dense network on images shrunk by about `scale`; GMAC go with the pixels of its padded input."""
-    height, width = data.val.labels.shape[-2:]
-    size = (round(width * scale / 32) * 32, round(height * scale / 4) * 4)
+    height, width = data.val.content
+    size = (max(1, round(width * scale / 32)) * 32, round(height * scale / 4) * 4)
     padded = -(-size[0] // 32) * -(-size[1] // 32) * 32 * 32
     miou = mean_iou(measure(network, data.val, None, 64, len(data.classes), size))
     return {"policy": "dense", "size": list(size), "miou": miou, "gmacs": dense_gmacs * padded / pixels}
@@ -162,16 +162,16 @@ def make_model(job: Job, config: TrainConfig, data: Data) -> Model:
         policy_net = copy.deepcopy(job.policy_net)
         validate.calibrate_policy(policy_net, data.train, config.block, config.target)
         policy_net = policy_net.cpu().eval()
-    height, width = data.val.labels.shape[-2:]
-    if job.spec is not None:  # the network is that model's still
-        own = replace(job.spec, name=config.name, block=config.block, policy="learned", thresholds={}, results={})
-        return Model(network.eval(), policy_net, own)
+    size = config.input_size or data.val.content[::-1]
+    if job.spec is not None:  # the network is that model's still, at the size and in the blocks that this was made for
+        own = replace(job.spec, name=config.name, size=size, block=config.block, thresholds={}, results={})
+        return Model(network.eval(), policy_net, replace(own, policy="learned"))
     spec = ModelSpec(
         name=config.name,
         encoder=config.encoder,
         classes=data.classes,
         palette=data.palette,
-        size=(width, height),
+        size=size,
         block=config.block,
         shallow=network.shallow,
         policy={"dense": "high", "mixed": "heuristic", "reinforce": "learned"}[config.mode],

@@ -12,6 +12,7 @@ from segstream.datasets import open_dataset
 from segstream.datasets.camvid import CLASSES as CAMVID_CLASSES
 from segstream.datasets.drawn import open_demo
 from segstream.errors import UsageError
+from segstream.geometry import STRIDE, fit
 from segstream.palettes import CAMVID, CITYSCAPES
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Store
@@ -64,13 +65,13 @@ def load_data(config: TrainConfig, device: torch.device) -> Data:
     if config.scenes and opened.classes != CAMVID_CLASSES:
         raise UsageError(f"drawn scenes have CamVid's classes, not those of {opened.name}: set 'scenes' to 0.")
     main = Store(opened, device, config.resize)
-    val = whole_split(Store(judged, device, config.resize), device)
+    val = whole_split(Store(judged, device, config.resize), device, config.input_size)
     extra = demo = None
     if config.scenes:
         size = (main.size[1], main.size[0])
         extra = Store(open_demo("train", size=size), device)
-        demo = whole_split(Store(open_demo("val", size=size), device), device)
-    train = whole_split(main, device)
+        demo = whole_split(Store(open_demo("val", size=size), device), device, config.input_size)
+    train = whole_split(main, device, config.input_size)
     shares = class_shares(train.labels, len(opened.classes))
     return Data(
         samples=Joined(main, extra),
@@ -86,14 +87,20 @@ def load_data(config: TrainConfig, device: torch.device) -> Data:
     )
 
 
-def whole_split(store: Store, device: torch.device) -> Split:
-    """A store's samples as one tensor, evenly chosen ones where there are very many."""
+def whole_split(store: Store, device: torch.device, size: tuple[int, int] | None = None) -> Split:
+    """A store's samples as one tensor, evenly chosen ones where there are very many.
+
+    Args:
+        size: width and height that the network sees them at, but for their shape, which they keep; None is their own.
+    """
+    if size is not None:
+        size = fit(store.size, size, STRIDE).content[::-1]
     if store.cached and len(store) <= SPLIT_LIMIT:
-        return Split(store.images, store.labels)
+        return Split(store.images, store.labels, size)
     count = min(len(store), SPLIT_LIMIT)
     if count < len(store):
         warnings.warn(f"{count} of the {len(store)} images are evaluated; `segstream eval` takes all", stacklevel=2)
-    return Split(*store.take([i * len(store) // count for i in range(count)]))
+    return Split(*store.take([i * len(store) // count for i in range(count)]), size)
 
 
 def palette_for(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:

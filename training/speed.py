@@ -53,7 +53,8 @@ def make_job(config: TrainConfig, device: torch.device, graphs: bool) -> tuple[J
     """A job on random images uint8 [N, 3, H, W] and labels uint8 [N, H, W], which come with it."""
     width, height = config.crop
     size = (height * 15 // 16, width * 15 // 16)
-    teachers = [SwiftNet(config.encoder, CLASSES).eval() for _ in config.teachers]
+    count = len(config.teachers) + (config.taught_by is not None)
+    teachers = [SwiftNet(config.encoder, CLASSES).eval() for _ in range(count)]
     shares = torch.full((CLASSES,), 1 / CLASSES, device=device)
     objects = random_objects(device) if config.pasted else None
     job = Job(config, shares, size, device, graphs=graphs, teachers=teachers, objects=objects)

@@ -36,7 +36,8 @@ class Tracker:
         self.scalars(step, values)
         if self.writer is not None and grids is not None:
             at = torch.linspace(0, len(grids) - 1, PICTURES).long()
-            pictures = torch.stack([with_grid(data.val.images[i], grids[i], block) for i in at.tolist()])
+            val = data.val
+            pictures = torch.stack([with_grid(val.pictures(i, 1)[0], grids[i], block) for i in at.tolist()])
             self.writer.add_images("high blocks on val", pictures, step)
 
     def close(self) -> None:
@@ -45,7 +46,7 @@ class Tracker:
 
 
 def with_grid(image: Tensor, high: Tensor, block: int) -> Tensor:
-    """An image uint8 [3, H, W] with its low blocks (grid bool [GH, GW], of `block` pixels a side) darkened."""
+    """An image [3, H, W], 0..255, as uint8 with its low blocks (grid bool [GH, GW], `block` pixels a side) darkened."""
     height, width = image.shape[-2:]
     light = high.float().repeat_interleave(block, 0).repeat_interleave(block, 1)[:height, :width]
     return (image.float() * (0.4 + 0.6 * light)).to(torch.uint8).cpu()

@@ -40,7 +40,8 @@ COLOURS = {
 
 
 APART = ("seed", "name", "data_dir")  # settings in which trainings of one recipe may differ
-FILES = ("init", "teachers", "encoder_weights")  # they may be other files for each seed, but not there for some only
+# They may be other files, or other trainings, for each seed, but not there for some only.
+FILES = ("init", "teachers", "encoder_weights", "taught_by")
 BLOCKS = ("reinforce", "mixed", "policy")  # modes of networks with blocks, the first that there is is drawn
 
 

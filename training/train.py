@@ -115,6 +115,23 @@ def make_run(
     return Run(config, job, order, data.samples, folder, total, Tracker(folder / "tensorboard", world.rank == 0))
 
 
+def leader_of(config: TrainConfig, configs: list[TrainConfig]) -> TrainConfig:
+    """The training that another one is taught by, the setting `taught_by`.
+
+    Raises:
+        UsageError: if no other one of that name is dense.
+    """
+    name = config.taught_by
+    for wanted in (name, f"{name}-{config.seed}"):  # the second as --seeds names them
+        for other in configs:
+            if other is not config and other.mode == "dense" and other.name == wanted:
+                return other
+    raise UsageError(
+        f"{config.name} is to be taught by {name}, but no other dense training of this command has that name: give its "
+        "configuration, too, or set taught_by to null."
+    )
+
+
 def load_start(config: TrainConfig, data: Data) -> Model:
     """The model that a training starts from, the setting `init`.
 
@@ -241,9 +258,10 @@ def run_training(
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         if kernels:
             use_kernels(say)
-    for key in ("dataset", "data_dir", "resize"):
+    for key in ("dataset", "data_dir", "resize", "input_size"):
         if len({getattr(config, key) for config in configs}) > 1:
             raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
+    leaders = {c.name: leader_of(c, configs).name for c in configs if c.taught_by is not None}
     check_files(configs)
     for config in configs:
         make_folder(out / config.name)
@@ -258,6 +276,9 @@ def run_training(
         say(f"{data.main} images and {data.extra} drawn scenes for training, {len(data.val.images)} for validation")
         for config in configs:
             runs.append(make_run(config, data, device, out, world, graphs))
+        named = {run.config.name: run for run in runs}
+        for name, leader in leaders.items():
+            named[name].follow(named[leader])
         for run in runs:
             if resume:
                 run.resume()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from segstream.blocks import Grid
@@ -15,7 +16,7 @@ from segstream.evaluate import confusion
 from segstream.models import PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from segstream.policies import detail
-from segstream.training.augment import plain
+from segstream.training.augment import plain, scaled
 from segstream.training.losses import block_mean, enlarge, pixel_loss
 from segstream.training.reinforce import calibrate, top_blocks
 
@@ -24,15 +25,46 @@ BATCH = 16
 
 @dataclass(slots=True)
 class Split:
-    """Images of a split on the device, all of one size: uint8 [M, 3, H, W] and [M, H, W]."""
+    """Images of a split on the device, all of one size.
+
+    Attributes:
+        images: uint8 [M, 3, H, W].
+        labels: uint8 [M, H, W].
+        size: width and height that the network sees the images at; None is their own.
+    """
 
     images: Tensor
     labels: Tensor
+    size: tuple[int, int] | None = None
+
+    @property
+    def content(self) -> tuple[int, int]:
+        """Height and width that the network sees the images at, in pixels."""
+        return self.size[::-1] if self.size is not None else (self.labels.shape[-2], self.labels.shape[-1])
+
+    def grid_shape(self, block: int) -> tuple[int, int]:
+        """Rows and columns of blocks of an image."""
+        height, width = self.content
+        return -(-height // block), -(-width // block)
+
+    def pictures(self, start: int, count: int = BATCH) -> Tensor:
+        """Some images at the size that the network sees, [n, 3, h, w], 0..255."""
+        images = self.images[start : start + count]
+        if tuple(images.shape[-2:]) == self.content:
+            return images
+        return scaled(images, self.content)
 
     def x(self, start: int, block: int) -> Tensor:
         """Some images as network input, [n, 3, GH*block, GW*block]."""
-        x = plain(self.images[start : start + BATCH], IMAGENET_MEAN, IMAGENET_STD, block)
+        x = plain(self.pictures(start), IMAGENET_MEAN, IMAGENET_STD, block)
         return x.to(memory_format=torch.channels_last) if x.is_cuda else x
+
+    def truth(self, start: int, x: Tensor) -> Tensor:
+        """The labels of network input `x`, int64 [n, GH*block, GW*block], "ignored" in its padding."""
+        labels = self.labels[start : start + BATCH]
+        if tuple(labels.shape[-2:]) != self.content:
+            labels = F.interpolate(labels[:, None].float(), size=self.content, mode="nearest-exact")[:, 0]
+        return pad_labels(labels.long(), x)
 
 
 def scores_of(split: Split, block: int, score: Callable[[Tensor], Tensor]) -> Tensor:
@@ -53,7 +85,7 @@ def detail_scores(split: Split, block: int) -> Tensor:
 
 def random_scores(split: Split, block: int, seed: int = 0) -> Tensor:
     """Random scores, float32 [M, GH, GW], the same for every call."""
-    rows, columns = (-(-side // block) for side in split.labels.shape[-2:])
+    rows, columns = split.grid_shape(block)
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(split.images), rows, columns, generator=generator).to(split.images.device)
 
@@ -68,7 +100,7 @@ def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int, 
     with evaluating(split.images.device):
         for i in range(0, len(split.images), BATCH):
             x = split.x(i, block)
-            labels = pad_labels(split.labels[i : i + BATCH].long(), x)
+            labels = split.truth(i, x)
             low = torch.zeros(len(x), x.shape[-2] // block, x.shape[-1] // block, dtype=torch.bool, device=x.device)
             lost = [pixel_loss(network(x, grid), labels, weights, prior)[0] for grid in (Grid(low, block), None)]
             gains.append(block_mean(lost[0].float(), block) - block_mean(lost[1].float(), block))
@@ -78,7 +110,7 @@ def oracle_scores(network: SwiftNet, split: Split, weights: Tensor, block: int, 
 def pad_labels(labels: Tensor, x: Tensor) -> Tensor:
     """Labels [N, H, W] padded by "ignored" to the network input's size."""
     right, bottom = x.shape[-1] - labels.shape[-1], x.shape[-2] - labels.shape[-2]
-    return torch.nn.functional.pad(labels, (0, right, 0, bottom), value=255)
+    return F.pad(labels, (0, right, 0, bottom), value=255)
 
 
 def share_of(scores: Tensor, share: float) -> Tensor:
@@ -112,34 +144,27 @@ def measure(
     Args:
         network: in evaluation mode.
         high: bool [M, GH, GW]; None runs the dense network.
-        size: width and height that images are first scaled to (dense only); results are scaled back.
+        size: width and height that the network sees the images at in place of the split's, padded to a multiple of 32
+            alone (dense only).
     """
+    if size is not None:
+        split, block = replace(split, size=size), 32
     matrix = torch.zeros(classes, classes, dtype=torch.int64, device=split.images.device)
     height, width = split.labels.shape[-2:]
     with evaluating(split.images.device):
         for i in range(0, len(split.images), BATCH):
-            x = shrunk(split, i, size) if size is not None else split.x(i, block)
+            x = split.x(i, block)
             chosen = None if high is None else high[i : i + BATCH]
             if chosen is not None and bool(chosen.all()):
                 chosen = None
             logits = network(x, None if chosen is None else Grid(chosen, block))
-            if size is None:
+            if split.content == (height, width):
                 full = enlarge(logits.float())[:, :, :height, :width]
             else:
-                content = logits[:, :, : size[1] // 4, : size[0] // 4].float()
-                full = torch.nn.functional.interpolate(
-                    content, size=(height, width), mode="bilinear", align_corners=False
-                )
+                seen = logits[:, :, : split.content[0] // 4, : split.content[1] // 4].float()
+                full = F.interpolate(seen, size=(height, width), mode="bilinear", align_corners=False)
             matrix += confusion(full.argmax(1), split.labels[i : i + BATCH], classes)
     return matrix.cpu()
-
-
-def shrunk(split: Split, start: int, size: tuple[int, int]) -> Tensor:
-    """Images scaled to `size` (width and height, multiples of 4) and padded to a multiple of 32 as network input."""
-    images = split.images[start : start + BATCH].float()
-    small = torch.nn.functional.interpolate(images, size=size[::-1], mode="bilinear", antialias=True)
-    x = plain(small, IMAGENET_MEAN, IMAGENET_STD, 32)
-    return x.to(memory_format=torch.channels_last) if x.is_cuda else x
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
 from segstream.datasets import IGNORE
+from segstream.geometry import Geometry, scale_image
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
-from segstream.training.augment import augment, plain, window
+from segstream.training.augment import augment, plain, scaled, window
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,3 +60,43 @@ def test_plain_input_is_normalised_and_padded() -> None:
     assert x.shape == (2, 3, 64, 128)
     assert float(x[:, :, 60:].abs().max()) == 0
     assert abs(float(x[0, 0, 0, 0]) + IMAGENET_MEAN[0] / IMAGENET_STD[0]) < 1e-5
+
+
+def ramp(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose red rises from left to right and green downwards, the same at any size, and eight wide stripes."""
+    across, down = ((torch.arange(side) + 0.5) / side for side in (width, height))
+    red, green = across.expand(height, width), down[:, None].expand(height, width)
+    images = 255 * torch.stack([red, green, red]).expand(4, 3, height, width)
+    return images, (8 * red).to(torch.uint8).expand(4, height, width)
+
+
+@pytest.mark.parametrize("size", [(160, 120), (40, 30)])
+def test_images_are_augmented_as_if_they_had_been_scaled_before(size: tuple[int, int]) -> None:
+    made = []
+    for (images, labels), seen in ((ramp(60, 80), size), (ramp(size[1], size[0]), None)):
+        generator = torch.Generator().manual_seed(2)
+        norm = ((0.0,) * 3, (1 / 255,) * 3)  # keeps 0..255
+        made.append(augment(images, labels, (96, 64), (0.5, 2.0), 0.0, *norm, generator, 1.2, seen))
+    (found, labels), (expected, stripes) = made
+    assert torch.equal(labels, stripes) and 0.05 < (labels == IGNORE).float().mean() < 0.95
+    inside = ((expected > 8) & (expected < 247))[:, :2].all(1)  # half a pixel from the border a ramp is level
+    assert inside.float().mean() > 0.1
+    torch.testing.assert_close(found.movedim(1, 3)[inside], expected.movedim(1, 3)[inside], atol=0.05, rtol=0)
+
+
+def test_what_lies_between_the_pixels_of_a_shrunk_image_counts() -> None:
+    images = torch.zeros(1, 3, 60, 80)
+    images[:, :, :, ::4] = 255
+    generator = torch.Generator().manual_seed(0)
+    norm = ((0.0,) * 3, (1 / 255,) * 3)  # keeps 0..255
+    labels = torch.zeros(1, 60, 80, dtype=torch.uint8)
+    x, labels = augment(images, labels, (32, 32), (1.0, 1.0), 0.0, *norm, generator, size=(20, 15))
+    torch.testing.assert_close(x[:, 0][labels == 0], torch.full((300,), 255 / 4))
+
+
+@pytest.mark.parametrize("size", [(44, 68), (30, 45), (80, 120)])
+def test_images_are_scaled_as_in_use(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    expected = torch.from_numpy(scale_image(image, Geometry((60, 90), size, 2, 2, 64))).permute(2, 0, 1)
+    found = scaled(torch.from_numpy(image).permute(2, 0, 1)[None], size)[0]
+    assert (found - expected).abs().max() < 1  # which is rounded

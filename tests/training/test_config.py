@@ -95,6 +95,26 @@ def test_wrong_settings_are_named() -> None:
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 
 
+def test_a_size_of_the_networks_input_is_of_whole_logits() -> None:
+    assert from_dict({"input_size": [640, 480]}, "x.yaml").input_size == (640, 480)
+    for wrong in ([642, 480], [640, 28]):
+        with pytest.raises(
+            UsageError, match=r"input_size cannot be .*: expected width and height of 32 or more pixels"
+        ):
+            from_dict({"input_size": wrong}, "x.yaml")
+    with pytest.raises(UsageError, match="input_size cannot be 640: expected a list of"):
+        from_dict({"input_size": 640}, "x.yaml")
+
+
+def test_a_teacher_beside_needs_something_to_teach() -> None:
+    # Every image is taught, however few the averaged network judges.
+    assert from_dict({"mode": "reinforce", "taught_by": "a", "judged": 0.25}, "x.yaml").distill == 0.5
+    with pytest.raises(UsageError, match="taught_by cannot be 'a': expected null where distill is 0"):
+        from_dict({"taught_by": "a", "distill": 0}, "x.yaml")
+    with pytest.raises(UsageError, match="taught_by cannot be 'a': expected null beside teachers"):
+        from_dict({"taught_by": "a", "teachers": ["b.safetensors"]}, "x.yaml")
+
+
 @pytest.mark.parametrize("prior", [-0.1, 0.6])
 def test_a_prior_takes_back_no_more_than_the_weights_took(prior: float) -> None:
     with pytest.raises(UsageError, match=r"prior cannot be .*: expected from 0 to the setting class_weights, 0\.5"):

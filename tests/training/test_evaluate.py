@@ -20,6 +20,8 @@ from segstream.training.evaluate import main
 from segstream.training.result import finish
 from segstream.training.setup import load_data
 from segstream.training.train import make_run
+from tests.training.test_train import config, start
+from tests.training.test_validate import level
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,8 +54,9 @@ def test_command_says_what_is_missing(camvid: Path) -> None:
     assert done.returncode == 4 and "missing does not exist" in done.stderr
 
 
+@pytest.mark.parametrize("size", [None, (160, 80)])
 def test_the_oracle_ranks_as_it_did_when_the_training_ended(
-    camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int] | None, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Tensor, Tensor, Tensor]] = []  # weights [K], prior [K] and scores [M, GH, GW] of each call
     ranks = validate.oracle_scores
@@ -64,9 +67,8 @@ def test_the_oracle_ranks_as_it_did_when_the_training_ended(
         return scores
 
     monkeypatch.setattr(validate, "oracle_scores", watched)
-    settings = TrainConfig(
-        mode="mixed", data_dir=str(camvid), encoder="efficientnet-lite1", crop=(128, 64), class_weights=0.9, prior=0.6
-    )
+    more = {"class_weights": 0.9, "prior": 0.6, "input_size": size}
+    settings = TrainConfig(mode="mixed", data_dir=str(camvid), encoder="efficientnet-lite1", crop=(128, 64), **more)  # type: ignore[arg-type]
     cpu = torch.device("cpu")
     data = load_data(settings, cpu)
     run = make_run(settings, data, cpu, tmp_path, World())
@@ -83,26 +85,27 @@ def test_the_oracle_ranks_as_it_did_when_the_training_ended(
     torch.testing.assert_close(again[2], scores, atol=2e-2, rtol=2e-2)  # the file holds float16
 
 
-def test_the_oracle_measures_at_the_models_size(camvid: Path, tmp_path: Path) -> None:
-    """As the other policies do, whose figures stand beside its own; and images of many sizes are no hindrance."""
+@torch.no_grad()
+def test_the_oracle_measures_as_the_other_policies_do(camvid: Path, tmp_path: Path) -> None:
+    """Its figures stand beside theirs; and images of many shapes, each with a grid of its own, are no hindrance."""
     for part in ("train", "val"):
         for folder in (part, f"{part}annot"):
             (tmp_path / folder).mkdir()
-            for i, factor in enumerate((1, 2)):
+            for i, size in enumerate(((240, 120), (60, 100))):
                 with Image.open(camvid / folder / "0.png") as image:
-                    image.resize((120 * factor, 60 * factor), Image.Resampling.NEAREST).save(
-                        tmp_path / folder / f"{i}.png"
-                    )
-    settings = TrainConfig(mode="mixed", data_dir=str(camvid), encoder="efficientnet-lite1", crop=(128, 64))
-    cpu = torch.device("cpu")
-    data = load_data(settings, cpu)
-    finish(make_run(settings, data, cpu, tmp_path, World()).job, settings, data, tmp_path)
-    command = [str(tmp_path / "swiftnet.safetensors"), "--data", str(tmp_path), "--device", "cpu"]
-    costs = []
-    for options in (("--policy", "oracle", "--budget", "0.5"), ("--policy", "high")):
-        done = CliRunner().invoke(main, [*command, *options, "--json", str(tmp_path / "found.json")])
+                    image.resize(size, Image.Resampling.NEAREST).save(tmp_path / folder / f"{i}.png")
+    settings = config(camvid, mode="mixed", input_size=(160, 80))
+    run, data = start(settings, tmp_path)
+    level(run.job.network, data.val.x(0, 64))
+    finish(run.job, settings, data, tmp_path)
+    command = [str(tmp_path / "tiny.safetensors"), "--data", str(tmp_path), "--device", "cpu"]
+    found = []
+    for options in (("oracle", "--budget", "1"), ("high",), ("oracle", "--budget", "0.4")):
+        done = CliRunner().invoke(main, [*command, "--policy", *options, "--json", str(tmp_path / "found.json")])
         assert done.exit_code == 0, done.output
-        found = json.loads((tmp_path / "found.json").read_text())
-        costs.append(found["dense_gmacs"])
-        assert found["budget"] == (0.5 if "oracle" in options else 1.0)
-    assert costs[0] == pytest.approx(costs[1])
+        found.append(json.loads((tmp_path / "found.json").read_text()))
+    every, high, some = found
+    assert every["pixel_accuracy"] == pytest.approx(high["pixel_accuracy"], abs=0.002) and every["images"] == 2
+    assert every["gmacs"] == pytest.approx(high["gmacs"]) == pytest.approx(high["dense_gmacs"])
+    assert some["high_share"] == pytest.approx(0.4, abs=0.03) and some["gmacs"] < some["dense_gmacs"]
+    assert some["dense_gmacs"] == pytest.approx(high["dense_gmacs"])

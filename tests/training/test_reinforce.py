@@ -259,9 +259,11 @@ def test_without_teachers_the_judge_is_distilled_from() -> None:
         ({"mode": "mixed"}, True, True),  # it is distilled from
         ({"mode": "mixed", "distill": 0.0}, False, False),
         ({"mode": "mixed", "teachers": ("a",)}, False, False),
+        ({"mode": "mixed", "taught_by": "a"}, False, False),
         ({"mode": "reinforce"}, True, True),
         ({"mode": "reinforce", "distill": 0.0}, True, False),  # blocks that all run high gain nothing
         ({"mode": "reinforce", "teachers": ("a",)}, True, False),
+        ({"mode": "reinforce", "taught_by": "a"}, True, False),
         ({"mode": "reinforce", "reward": "borders"}, True, True),
         ({"mode": "reinforce", "reward": "borders", "distill": 0.0}, False, False),
         ({"mode": "reinforce", "reward": "loss"}, True, True),

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from segstream.errors import UsageError
+from segstream.geometry import fit
 from segstream.training.config import TrainConfig
 from segstream.training.setup import load_data
+from tests.training.test_train import config, start
 
 
 def test_training_images_and_val_have_one_version_of_the_classes(tmp_path: Path) -> None:
@@ -27,3 +29,12 @@ def test_training_images_and_val_have_one_version_of_the_classes(tmp_path: Path)
     settings = TrainConfig(dataset="mapillary", data_dir=str(tmp_path))
     with pytest.raises(UsageError, match=r"mapillary-v2\.0 of 5 classes and those of val mapillary-v1\.2 of 3"):
         load_data(settings, torch.device("cpu"))
+
+
+def test_images_keep_their_shape_at_the_size_that_the_network_sees(camvid: Path, tmp_path: Path) -> None:
+    """As in use, where a size says how many pixels. Crops are of images of the same."""
+    run, data = start(config(camvid, input_size=(128, 128)), tmp_path)
+    content = fit((60, 120), (128, 128), 64).content
+    assert content == (92, 180) and run.job.size == (180, 92)
+    for split in (data.train, data.val):
+        assert split.content == content and split.labels.shape[1:] == (60, 120)

@@ -34,14 +34,17 @@ def test_configurations_are_measured_as_they_are_against_the_first(tmp_path: Pat
     assert found["settings"]["cut"]["crop"] == [128, 64] and found["settings"]["cut"]["subpixel"] is True
 
 
-def test_options_win_and_random_networks_stand_in_for_teachers(tmp_path: Path) -> None:
-    settings = {"teachers": ["one", "two"], "distill": 1.0, "pasted": 2}
+@pytest.mark.parametrize(("setting", "count"), [({"teachers": ["one", "two"]}, 2), ({"taught_by": "one"}, 1)])
+def test_options_win_and_random_networks_stand_in_for_teachers(
+    setting: dict[str, object], count: int, tmp_path: Path
+) -> None:
+    settings = {**setting, "distill": 1.0, "pasted": 2}
     taught = write(tmp_path, "taught", mode="reinforce", reward="borders", **settings)
     (config,) = cases((taught,), False, {"crop": (64, 64)}).values()
     job, images, _ = make_job(config, torch.device("cpu"), graphs=False)
     assert config.crop == (64, 64) and images.shape == (2, 3, 60, 60)
     job.run_step(images, torch.zeros(2, 60, 60, dtype=torch.uint8), 0.1)
-    assert len(job.teachers) == 2 and job.objects is not None and job.report()["distill"] > 0
+    assert len(job.teachers) == count and job.objects is not None and job.report()["distill"] > 0
 
 
 def test_memory_is_measured_at_the_target() -> None:

@@ -63,11 +63,14 @@ def test_seeds_may_start_from_files_of_their_own_and_know_other_settings(tmp_pat
     files = [results(tmp_path, "reinforce", seed, 0.7, init=f"runs/x-{seed}/x-{seed}.safetensors") for seed in (0, 1)]
     made = json.loads(files[1].read_text())
     made["config"]["shuffled"] = 0.0
+    made["config"]["taught_by"] = None
     files[1].write_text(json.dumps(made))
     found = [p for p in points(read_results(files)) if p.policy == "learned"]
     assert [(p.network, p.seeds) for p in found] == [("reinforce", 2)]
     files.append(results(tmp_path, "reinforce", 2, 0.7, "scratch"))
     assert len({p.network for p in points(read_results(files))}) == 2
+    files = [results(tmp_path, "reinforce", seed, 0.7, "taught", taught_by=f"dense-{seed}") for seed in (0, 1)]
+    assert {p.seeds for p in points(read_results(files))} == {2}
 
 
 def test_a_training_counts_once(tmp_path: Path) -> None:

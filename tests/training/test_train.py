@@ -238,6 +238,7 @@ def test_the_policy_alone_is_trained_for_a_network_that_stays_as_it_is(camvid: P
     conclude([run], data, print)
     model = read_model(tmp_path / "tiny/tiny.safetensors")
     assert model.policy_net is not None and model.spec.policy == "learned" and model.spec.name == "tiny"
+    assert model.spec.size == (120, 60)  # at which the policy was calibrated, not what the network came with
     facts = ("data", "licence", "training")
     assert [getattr(model.spec, key) for key in facts] == [getattr(before.spec, key) for key in facts]
     assert run.config.class_weights == 0.3 and run.job.objective.prior.std() > 0
@@ -324,8 +325,10 @@ def test_trainings_side_by_side_keep_their_own_class_weights(camvid: Path, tmp_p
         for power in (0.0, 0.5)
     )
     assert torch.equal(even, torch.ones_like(even)) and rare.std() > 0
-    with pytest.raises(UsageError, match="differ in resize"):
-        run_training([config(camvid), config(camvid, resize=(60, 30))], "cpu", tmp_path, False, None, False, False)
+    for key in ("resize", "input_size"):
+        other = config(camvid, **{key: (60, 32)})
+        with pytest.raises(UsageError, match=f"differ in {key}"):
+            run_training([config(camvid), other], "cpu", tmp_path, False, None, False, False)
 
 
 def test_a_training_that_is_there_is_kept(camvid: Path, tmp_path: Path) -> None:
