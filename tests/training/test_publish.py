@@ -12,11 +12,11 @@ from PIL import Image
 
 from segstream.blocks import Grid
 from segstream.errors import UsageError
-from segstream.evaluate import evaluate
+from segstream.evaluate import EvalReport, evaluate
 from segstream.models import load_model
 from segstream.models.registry import untrained_model
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.publish import main, move_logits, move_scores
+from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores
 
 
 def write_data(folder: Path) -> np.ndarray:
@@ -79,3 +79,21 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     assert isinstance(wrong.exception, UsageError) and "of [1, 2, 3, 4], not [5]" in str(wrong.exception)
     again = CliRunner().invoke(main, [str(tmp_path / "mine.safetensors"), *options])  # a second one is not added
     assert isinstance(again.exception, UsageError) and "has the prior 0.5 already" in str(again.exception)
+
+
+def test_the_card_tells_the_size_and_the_best_options() -> None:
+    def row(policy: str, miou: float, dataset: str = "camvid", budget: float = 1.0) -> tuple[str, EvalReport]:
+        facts = {"model": "mine", "split": "val", "iou": {}, "pixel_accuracy": 0.9, "gmacs": 1.0, "dense_gmacs": 2.0}
+        found = EvalReport(
+            **facts, images=1, high_share=0.5, block=64, dataset=dataset, policy=policy, miou=miou, budget=budget
+        )
+        return "a row", found
+
+    assert "scaled to 768x576" in enlarged((768, 576)) and enlarged((480, 360)) == ""
+    rows = [row("high", 0.7), row("demo", 0.9, "demo"), row("learned", 0.6)]
+    assert best_options(rows, "learned") == "`--policy high`"
+    rows.append(row("learned", 0.75))
+    assert best_options(rows, "learned") == "as it is, without options"
+    rows.append(row("learned", 0.8, budget=0.25))
+    assert best_options(rows, "learned") == "`--threshold 0 --budget 0.25`"
+    assert best_options(rows, "heuristic") == "`--policy learned --threshold 0 --budget 0.25`"
