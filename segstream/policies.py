@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segstream.blocks.detail import detail
 from segstream.errors import UsageError
 from segstream.models.policy_net import PolicyNet
 from segstream.models.spec import ModelSpec
@@ -92,18 +93,6 @@ def score(
     if policy == "low":
         return torch.zeros(shape, device=x.device)
     raise UsageError(f"there is no policy {policy!r}; use one of {', '.join(POLICIES)}")
-
-
-def detail(x: Tensor, block: int) -> Tensor:
-    """The heuristic: mean of |x - enlarge(shrink(x))| over each block, shrinking by 4, as a score in 0..1.
-
-    Takes and gives what `score` does. The mean is that of normalised values; 1 - exp(-mean) brings it below 1.
-    """
-    n, channels, height, width = x.shape
-    small = F.avg_pool2d(x, 4).contiguous()  # what is enlarged from channels last takes twice as long
-    lost = F.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False).sub_(x).abs_()
-    lost = lost.view(n, channels, height // block, block, width // block, block).mean((1, 3, 5))
-    return 1 - torch.exp(-lost.float())
 
 
 def random_scores(image: Tensor, shape: tuple[int, int], seed: int) -> Tensor:

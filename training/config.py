@@ -46,6 +46,8 @@ class TrainConfig:
         shallow: stages of a ResNet (1 to 4) of which low blocks pass the first residual block alone: what that saves
             pays for more high blocks; see `segstream.models.SwiftNet`.
         context: layers of the policy network that look at the blocks around each; see `segstream.models.PolicyNet`.
+        detail: how much the logarithm of the detail that a block loses weighs in the policy's logits besides what the
+            policy network says, which alone learns; see `segstream.models.PolicyNet`. 0 leaves it out.
         block: side of a high block in pixels.
         crop: width and height of the training input, whole blocks.
         scale: smallest and largest random scale.
@@ -106,6 +108,7 @@ class TrainConfig:
     subpixel: bool = False
     shallow: tuple[int, ...] = ()
     context: int = 0
+    detail: float = 0.0
     block: int = 64
     crop: tuple[int, int] = (512, 384)
     scale: tuple[float, float] = (0.6, 2.0)
@@ -160,7 +163,7 @@ class TrainConfig:
         for key in ("lr", "policy_lr", "encoder_lr", "evaluations"):
             check(getattr(self, key) > 0, key, getattr(self, key), "more than 0")
         check(0 <= self.pasted <= MOST_PASTED, "pasted", self.pasted, f"a number from 0 to {MOST_PASTED}")
-        for key in ("weight_decay", "distill", "lovasz"):
+        for key in ("weight_decay", "distill", "lovasz", "detail"):
             check(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         check(self.seed >= 0, "seed", self.seed, "0 or more")
         for key in ("jitter", "ema"):
@@ -186,6 +189,7 @@ class TrainConfig:
         check(
             policy or not self.context, "context", self.context, "0: only the modes reinforce and policy have a policy"
         )
+        check(policy or not self.detail, "detail", self.detail, "0: only the modes reinforce and policy have a policy")
         joint = self.mode != "policy"
         check(joint or not self.subpixel, "subpixel", self.subpixel, "false in mode policy: it is as `init` has it")
         check(joint or not self.shallow, "shallow", self.shallow, "none in mode policy: it is as `init` has it")

@@ -361,11 +361,11 @@ def start_policy(config: TrainConfig, before: PolicyNet | None) -> PolicyNet | N
     if config.mode not in ("reinforce", "policy"):
         return None
     if before is None:
-        return PolicyNet(context=config.context)
+        return PolicyNet(context=config.context, detail=config.detail or None)
     weights = before.state_dict()
-    made = PolicyNet(weights["layers.0.weight"].shape[0], config.context)
+    made = PolicyNet(weights["layers.0.weight"].shape[0], config.context, config.detail or None)
     wanted = made.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape}
+    fitting = {k: v for k, v in weights.items() if k in wanted and v.shape == wanted[k].shape and k != "detail"}
     made.load_state_dict(fitting, strict=False)
     return made
 

@@ -71,14 +71,15 @@ class Objective(nn.Module):
         config, block = self.config, self.config.block
         rows, columns = x.shape[-2] // block, x.shape[-1] // block
         high: Tensor | None = None
-        policy_logits = threshold = None
+        policy_logits = own_logits = threshold = None
         everything = x.shape[0] * rows * columns
         if self.policy_net is not None:
             # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
             with torch.autocast(x.device.type, enabled=False):
                 policy_logits = self.policy_net(x.float(), block)
-        if config.mode == "policy" and policy_logits is not None:
-            policy = regression_loss(policy_logits, losses.border_density(labels, self.border_weights, block))
+                own_logits = self.policy_net.own_part(policy_logits, x.float(), block)  # which alone foretell
+        if config.mode == "policy" and own_logits is not None:
+            policy = regression_loss(own_logits, losses.border_density(labels, self.border_weights, block))
             return torch.stack([policy, torch.zeros_like(policy), torch.zeros_like(policy), policy.detach()])
         if n_high < everything and policy_logits is not None:
             images = [count_for(share, len(x)) for share in (config.whole, config.shuffled)]
@@ -100,10 +101,10 @@ class Objective(nn.Module):
             known = labels[:, 2::4, 2::4] != IGNORE
             distill = config.distill * losses.distillation_loss(logits, teacher, known)
         policy = zero
-        if policy_logits is not None and high is not None and threshold is not None:
+        if policy_logits is not None and own_logits is not None and high is not None and threshold is not None:
             seen, reward = self.reward(loss.detach(), labels, judge)
             if config.policy_loss == "regression":
-                policy = regression_loss(policy_logits[seen], reward)
+                policy = regression_loss(own_logits[seen], reward)
             else:
                 policy = policy_loss(policy_logits[seen], high[seen], threshold, reward)
         elif policy_logits is not None:

@@ -20,7 +20,8 @@ from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.geometry import fit, to_input
-from segstream.models import Model, load_model, save_model
+from segstream.models import Model, PolicyNet, load_model, save_model
+from segstream.models.policy_net import policy_shaped_as
 from segstream.models.registry import WEIGHTS
 from segstream.training.checkpoint import make_folder, replace_file
 from segstream.training.data import Store
@@ -90,6 +91,23 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
         geometry = fit(sample.labels.shape, spec.size, spec.block)  # as it will be used
         found.append(model.policy_net(to_input(sample.image, geometry, spec.mean, spec.std), spec.block).flatten())
     move_policy(model.policy_net, torch.cat(found), share)
+
+
+def with_detail(model: Model, weight: float, share: float | None) -> PolicyNet:
+    """The model's policy network with another weight of detail; 0 leaves it out.
+
+    Raises:
+        UsageError: if the model has none, or no `share` is given to set its scores anew by.
+    """
+    if model.policy_net is None or share is None:
+        lacks = f"{model.spec.name} has no learned policy" if model.policy_net is None else "all scores move with it"
+        raise UsageError(f"--detail cannot be set: {lacks}; give --policy-from MODEL and --share SHARE.")
+    weights = {k: v for k, v in model.policy_net.state_dict().items() if k != "detail"}
+    made = policy_shaped_as({**weights, "detail": torch.zeros(())} if weight else weights)
+    if made is None:  # it was made of such weights
+        raise RuntimeError("a policy network's own weights are of no policy network")
+    made.load_state_dict({**weights, "detail": torch.tensor(weight)} if weight else weights)
+    return made.eval()
 
 
 def make_shallow(model: Model, stages: tuple[int, ...]) -> None:
@@ -200,6 +218,12 @@ def card(model: Model, rows: list[tuple[str, EvalReport]], recipe: str) -> str:
     help="Share of the training images' blocks that the learned policy is to run high.",
 )
 @click.option(
+    "--detail",
+    type=click.FloatRange(0),
+    default=None,
+    help="How much detail is to weigh in the learned policy's scores, as the setting detail; needs --share.",
+)
+@click.option(
     "--shallow",
     type=int,
     multiple=True,
@@ -217,6 +241,7 @@ def main(
     policy_from: str | None,
     prior: float,
     share: float | None,
+    detail: float | None,
     shallow: tuple[int, ...],
     name: str,
     data_dir: str | None,
@@ -236,6 +261,8 @@ def main(
         thresholds["learned"] = other.spec.thresholds.get("learned", 0.5)
     if shallow:
         make_shallow(loaded, shallow)
+    if detail is not None:
+        loaded.policy_net = with_detail(loaded, detail, share)
     if share is not None:
         move_scores(loaded, data_dir, share)
         thresholds["learned"] = 0.5

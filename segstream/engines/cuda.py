@@ -143,6 +143,7 @@ class CudaEngine:
             self.download_stream = launcher.new_stream(index)
             self.weights = pack(model.network, self.device)
             self.policy = None if model.policy_net is None else pack_policy(model.policy_net, self.device)
+            self.detail = None if model.policy_net is None else model.policy_net.detail_weight
             self.norm = frame_norm(self.spec.mean, self.spec.std, self.device)
             torch.cuda.synchronize(self.device)
         self.under_way: list[Pending] = []
@@ -167,7 +168,7 @@ class CudaEngine:
                 self.graphs.pop(next(iter(self.graphs)))
             seamless = self.spec.interpolation == "seamless"
             self.graphs[geometry] = FrameGraphs(
-                self.weights, self.policy, self.norm, geometry, seamless, self.stream, self.policy_stream
+                self.weights, self.policy, self.detail, self.norm, geometry, seamless, self.stream, self.policy_stream
             )
             torch.cuda.synchronize(self.device)
         return self.graphs[geometry]
@@ -198,7 +199,8 @@ class CudaEngine:
         slot.host_bonus[:] = 0 if choice.bonus is None else choice.bonus
         source = np.ascontiguousarray(scale_image(image, geometry, slot.host_scaled))
         step = policy_step(geometry)
-        if choice.policy == "learned" and step > 1 and geometry.content[0] % step == 0:
+        some_rows = self.detail is None and step > 1 and geometry.content[0] % step == 0  # do for the learned policy
+        if choice.policy == "learned" and some_rows:
             self._upload(graphs, slot, source, step)
         else:
             self._upload(graphs, slot, source)

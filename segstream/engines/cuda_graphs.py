@@ -80,13 +80,14 @@ class FrameGraphs:
         self,
         weights: Weights,
         policy: tuple[Conv, ...] | None,
+        detail: float | None,
         norm: Tensor,
         geometry: Geometry,
         seamless: bool,
         stream: torch.cuda.ExternalStream,
         policy_stream: torch.cuda.ExternalStream,
     ) -> None:
-        self.weights, self.policy, self.norm = weights, policy, norm
+        self.weights, self.policy, self.detail, self.norm = weights, policy, detail, norm
         self.geometry, self.seamless = geometry, seamless
         self.stream, self.policy_stream = stream, policy_stream
         device = norm.device
@@ -136,7 +137,7 @@ class FrameGraphs:
     def scores(self, slot: Slot, policy: str) -> Tensor:
         """float [GH, GW], 0..1, of a slot's frame."""
         if policy == "learned" and self.policy is not None:
-            return policy_scores(slot.frame, self.norm, self.policy, self.geometry)
+            return policy_scores(slot.frame, self.norm, self.policy, self.geometry, self.detail)
         if policy == "heuristic":
             return heuristic_scores(slot.frame, self.norm, self.geometry)
         slot.scores.copy_(slot.pinned_scores, non_blocking=True)  # the host's

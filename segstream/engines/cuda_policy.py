@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from segstream.blocks.detail import detail, log_detail
 from segstream.engines.cuda_convs import conv_only, conv_relu
 from segstream.engines.cuda_weights import Conv
 from segstream.geometry import Geometry
 from segstream.kernels.launcher import launch
 from segstream.kernels.ops import THREADS
-from segstream.policies import detail
 
 PIXELS_PER_BLOCK = 32  # that the policy network sees, along each axis
 CHANNELS = 8  # of its input, so that the library's fast kernels take it
@@ -27,8 +27,10 @@ def policy_step(geometry: Geometry) -> int:
     return geometry.block // PIXELS_PER_BLOCK
 
 
-def policy_scores(frame: Tensor, norm: Tensor, convs: tuple[Conv, ...], geometry: Geometry) -> Tensor:
-    """The learned policy: frame uint8 [h, w, 3] -> scores float [GH, GW], 0..1."""
+def policy_scores(
+    frame: Tensor, norm: Tensor, convs: tuple[Conv, ...], geometry: Geometry, weight: float | None = None
+) -> Tensor:
+    """The learned policy: frame uint8 [h, w, 3] -> scores float [GH, GW], 0..1; `weight` is that of the detail."""
     rows, columns = geometry.rows * PIXELS_PER_BLOCK, geometry.columns * PIXELS_PER_BLOCK
     small = torch.empty(1, rows, columns, CHANNELS, dtype=torch.float16, device=frame.device)
     grid = (-(-small.numel() // THREADS), 1)
@@ -41,17 +43,25 @@ def policy_scores(frame: Tensor, norm: Tensor, convs: tuple[Conv, ...], geometry
     *hidden, last = convs
     for conv in hidden:
         x = conv_relu(x, conv, conv.padding)
-    return (conv_only(x, last, last.padding)[0, 0].float() + last.bias.float()).sigmoid()
+    logits = conv_only(x, last, last.padding)[0, 0].float() + last.bias.float()
+    if weight is not None:
+        logits = logits + weight * log_detail(network_input(frame, norm, geometry), geometry.block)[0]
+    return logits.sigmoid()
 
 
 def heuristic_scores(frame: Tensor, norm: Tensor, geometry: Geometry) -> Tensor:
     """The heuristic policy: frame uint8 [h, w, 3] -> scores float [GH, GW], 0..1."""
+    return detail(network_input(frame, norm, geometry), geometry.block)[0]
+
+
+def network_input(frame: Tensor, norm: Tensor, geometry: Geometry) -> Tensor:
+    """A frame uint8 [h, w, 3] as the network takes it, normalised and padded: float32 [1, 3, GH*block, GW*block]."""
     rows, columns = geometry.network
     x = torch.empty(1, 3, rows, columns, dtype=torch.float32, device=frame.device)
     height, width, _ = frame.shape
     grid = (-(-rows * columns // THREADS), 1)
     launch("frame.cu", "normalise", grid, THREADS, [frame, norm, x, height, width, rows, columns])
-    return detail(x, geometry.block)[0]
+    return x
 
 
 def rank_blocks(scores: Tensor, limits: Tensor, rank: Tensor, count: Tensor) -> None:

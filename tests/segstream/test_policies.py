@@ -55,6 +55,21 @@ def test_by_context_a_score_follows_from_blocks_farther_away(context: int, far: 
     assert net(x, 64).shape == (1, 1, 5)
 
 
+@torch.no_grad()
+def test_detail_weighs_in_the_learned_policy_by_its_logarithm(image: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    plain = PolicyNet(16).eval()
+    net = PolicyNet(16, detail=0.5).eval()
+    net.load_state_dict({**plain.state_dict(), "detail": torch.tensor(0.5)})
+    lost = score("heuristic", image, 64)  # [1, GH, GW]
+    assert lost[0, 1, 2] < 1e-4  # a block without any counts as one of a ten-thousandth
+    expected = plain(image, 64) + 0.5 * lost.clamp(min=1e-4).log()
+    torch.testing.assert_close(net(image, 64), expected)
+    torch.testing.assert_close(score("learned", image, 64, net), expected.sigmoid())
+    torch.testing.assert_close(net.own_part(net(image, 64), image, 64), plain(image, 64))
+    assert plain.detail_weight is None and net.detail_weight == 0.5
+
+
 def test_the_heuristic_finds_the_block_with_detail(image: torch.Tensor) -> None:
     scores = score("heuristic", image, 64)
     assert scores[0, 0, 0] > 0.3

@@ -91,6 +91,8 @@ def test_wrong_settings_are_named() -> None:
             from_dict({**alone, key: value}, "x.yaml")
     with pytest.raises(UsageError, match="context cannot be 2: expected 0: only the modes reinforce and policy"):
         from_dict({"mode": "mixed", "context": 2}, "x.yaml")
+    with pytest.raises(UsageError, match=r"detail cannot be 0\.5: expected 0: only the modes reinforce and policy"):
+        from_dict({"mode": "dense", "detail": 0.5}, "x.yaml")
     assert from_dict({**alone, "context": 2}, "x.yaml").mode == "policy"
     assert from_dict({"mode": "dense", "whole": 0.5}, "x.yaml").mode == "dense"
 

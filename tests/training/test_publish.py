@@ -13,8 +13,10 @@ from PIL import Image
 from segstream.blocks import Grid
 from segstream.errors import UsageError
 from segstream.evaluate import EvalReport, evaluate
+from segstream.geometry import fit, to_input
 from segstream.models import load_model
 from segstream.models.registry import untrained_model
+from segstream.policies import score
 from segstream.training.losses import class_prior, class_shares
 from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores
 
@@ -53,6 +55,30 @@ def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
     model.policy_net = None
     with pytest.raises(UsageError, match="no learned policy"):
         move_scores(model, str(tmp_path), 0.5)
+
+
+def test_detail_is_weighed_in_a_policy_whose_scores_are_set_anew(tmp_path: Path) -> None:
+    image = write_data(tmp_path)
+    options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["untrained-rn18", "--name", "one", "--detail", "2", "--share", "0.5", *options])
+    assert done.exit_code == 0, done.output
+    one, plain = load_model(tmp_path / "one.safetensors"), untrained_model()
+    assert one.policy_net is not None and plain.policy_net is not None
+    found = evaluate(one, "camvid", str(tmp_path), "train", "learned", device="cpu")
+    assert found.high_share == pytest.approx(0.5, abs=0.02)
+    x = to_input(image, fit((120, 160), one.spec.size, 64), one.spec.mean, one.spec.std)
+    with torch.no_grad():
+        added = one.policy_net(x, 64) - plain.policy_net(x, 64)  # [1, GH, GW], but for the bias
+        expected = 2 * score("heuristic", x, 64).clamp(min=1e-4).log()
+    torch.testing.assert_close(added - added.mean(), expected - expected.mean(), atol=0.02, rtol=0)
+
+    again = ["--name", "two", "--detail", "0", "--share", "0.5", *options]
+    done = CliRunner().invoke(main, [str(tmp_path / "one.safetensors"), *again])
+    assert done.exit_code == 0, done.output
+    two = load_model(tmp_path / "two.safetensors").policy_net
+    assert two is not None and two.detail_weight is None
+    alone = CliRunner().invoke(main, ["untrained-rn18", "--detail", "2", *options])
+    assert isinstance(alone.exception, UsageError) and "give --policy-from MODEL and --share" in str(alone.exception)
 
 
 def test_writes_weights_and_card(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -138,12 +140,12 @@ def test_threshold_parts_the_chosen_from_the_rest() -> None:
 SHARES = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)  # of the classes
 
 
-def objective(**settings: object) -> tuple[Objective, torch.Tensor, torch.Tensor]:
+def objective(**settings: Any) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     """An objective with a tiny batch of four images of two blocks each."""
     torch.manual_seed(0)
-    config = TrainConfig(mode="reinforce", encoder="efficientnet-lite1", crop=(128, 64), batch=4, **settings)  # type: ignore[arg-type]
+    config = TrainConfig(mode="reinforce", encoder="efficientnet-lite1", crop=(128, 64), batch=4, **settings)
     network = SwiftNet(config.encoder, 3, subpixel=config.subpixel)
-    made = Objective(config, network, PolicyNet(), SHARES)
+    made = Objective(config, network, PolicyNet(detail=config.detail or None), SHARES)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(4, 3, 64, 128, generator=generator)
     return made, x, torch.randint(0, 3, (4, 64, 128), generator=generator)
@@ -197,6 +199,22 @@ def test_borders_teach_the_policy_whatever_the_network_says(how: str) -> None:
     else:
         policy_loss(expected, grid, threshold, reward).backward()
     torch.testing.assert_close(scores[0].grad, expected.grad)
+
+
+def test_detail_weighs_in_what_is_chosen_and_not_in_what_is_learned() -> None:
+    made, x, labels = objective(reward="borders", policy_loss="regression", distill=0.0, detail=50.0)
+    x[:, :, :, 64:] *= 1e-3  # every second block has hardly any
+    grids: list[Grid] = []
+    logits: list[torch.Tensor] = []  # [4, 1, 2], what the last layer says
+    made.network.register_forward_pre_hook(lambda _, args: grids.append(args[1]))
+    assert made.policy_net is not None
+    last = made.policy_net.layers[-1]
+    last.register_forward_hook(lambda _, __, out: (out.retain_grad(), logits.append(out))[1])
+    made(x, labels, 4, torch.Generator().manual_seed(0))[0].backward()
+    assert grids[0].high[:, 0, 0].all() and not grids[0].high[:, 0, 1].any()
+    expected = logits[0].detach().requires_grad_()
+    regression_loss(expected[:, 0], border_density(labels, class_weights(SHARES, 1.0), 64)).backward()
+    torch.testing.assert_close(logits[0].grad, expected.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_whole_images_teach_the_policy_as_the_others_do() -> None:

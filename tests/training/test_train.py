@@ -264,6 +264,16 @@ def test_a_policy_goes_on_with_what_fits_and_draws_the_rest_by_its_seed() -> Non
     for name, value in back.state_dict().items():
         assert torch.equal(value, before.state_dict()[name]), name
     assert start_policy(config(Path(), mode="mixed"), None) is None
+    for found, wanted in (
+        (before, 0.5),
+        (PolicyNet(16, detail=2.0), 0.5),
+        (PolicyNet(16, detail=2.0), 0.0),
+        (None, 0.5),
+    ):
+        weighing = start_policy(config(Path(), detail=wanted), found)
+        assert weighing is not None and weighing.detail_weight == (
+            wanted or None
+        )  # the setting's, not the former one's
 
 
 def test_equal_seeds_start_equal_policies(camvid: Path, tmp_path: Path) -> None:

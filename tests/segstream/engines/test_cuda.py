@@ -20,9 +20,9 @@ from segstream.engines.torch_engine import to_labels
 from segstream.errors import EngineError, UsageError
 from segstream.geometry import Geometry, fit, scale_image, to_input
 from segstream.kernels import launcher
-from segstream.models import Model, load_model
+from segstream.models import Model, PolicyNet, load_model
 from segstream.models.registry import untrained_model
-from segstream.policies import score
+from segstream.policies import score, select
 from segstream.scenes import render
 from tests.gpu import need_gpu
 
@@ -130,6 +130,31 @@ def test_low_blocks_of_fewer_layers(shallow: tuple[int, ...]) -> None:
             output = engine.infer(image, geometry, Choice("random", 0.0, budget, seed=seed))
             assert output.blocks.sum() == int(budget * 24)
             assert (output.labels == expected_labels(model, image, geometry, output.blocks)).mean() >= 0.995
+    engine.close()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("block", [64, 128])
+def test_a_policy_in_which_detail_weighs_waits_for_the_whole_frame(block: int) -> None:
+    """The plain learned policy begins as soon as those rows are there that it looks at."""
+    need_gpu()
+    from segstream.engines.cuda import CudaEngine
+
+    model = load_model("swiftnet-rn18-camvid")
+    assert model.policy_net is not None
+    weights = model.policy_net.state_dict()
+    model.policy_net = PolicyNet(64, 2, 2.0).eval()
+    model.policy_net.load_state_dict({**weights, "detail": torch.tensor(2.0)})
+    engine = CudaEngine(model)
+    for seed in range(4):
+        image = picture(256, 384, seed)
+        geometry = fit(image.shape[:2], (384, 256), block, exact=True)
+        output = engine.infer(image, geometry, Choice("learned", 0.0, 0.34))
+        with torch.inference_mode():
+            x = to_input(image, geometry, model.spec.mean, model.spec.std)
+            expected = select(score("learned", x, block, model.policy_net), 0.0, 0.34)[0].numpy()
+        # Half precision may have two blocks that score nearly alike change places.
+        assert output.blocks.sum() == expected.sum() and (output.blocks != expected).sum() <= 2
     engine.close()
 
 

@@ -295,14 +295,15 @@ def test_low_blocks_of_fewer_layers_where_kernels_start_early(encoder: str, libr
                 torch.testing.assert_close(got, expected, rtol=0, atol=1e-2 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(("width", "context"), [(16, 0), (64, 2)])
-def test_policy(device: torch.device, width: int, context: int) -> None:
+@pytest.mark.parametrize(("width", "context", "detail"), [(16, 0, None), (64, 2, None), (64, 0, 0.7)])
+def test_policy(device: torch.device, width: int, context: int, detail: float | None) -> None:
     torch.manual_seed(5)
-    policy = PolicyNet(width, context).eval()
+    policy = PolicyNet(width, context, detail).eval()
     geometry = fit((120, 180), (180, 120), 64, exact=True)
     image = make_image(120, 180)
     with torch.inference_mode():
         expected = policy(to_input(image, geometry, IMAGENET_MEAN, IMAGENET_STD), 64).sigmoid()[0]
         norm = frame_norm(IMAGENET_MEAN, IMAGENET_STD, device)
-        scores = policy_scores(torch.from_numpy(image).to(device), norm, pack_policy(policy, device), geometry)
+        frame, convs = torch.from_numpy(image).to(device), pack_policy(policy, device)
+        scores = policy_scores(frame, norm, convs, geometry, policy.detail_weight)
     torch.testing.assert_close(scores.cpu(), expected, rtol=0, atol=3e-3)

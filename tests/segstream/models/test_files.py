@@ -63,15 +63,18 @@ def test_a_file_of_stages_that_cannot_be_shallow_is_refused(tmp_path: Path) -> N
         dataclasses.replace(model.spec, shallow=("four",))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("width", "context"), [(64, 2), (16, 0), (16, 1)])
-def test_a_policy_network_of_another_shape_is_read_again(width: int, context: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("width", "context", "detail"), [(64, 2, None), (16, 0, 1.5), (16, 1, 0.25)])
+def test_a_policy_network_of_another_shape_is_read_again(
+    width: int, context: int, detail: float | None, tmp_path: Path
+) -> None:
     model = untrained_model()
-    model.policy_net = PolicyNet(width, context).eval()
+    model.policy_net = PolicyNet(width, context, detail).eval()
     save_model(model, tmp_path / "model.safetensors", torch.float32)
     again = load_model(tmp_path / "model.safetensors").policy_net
     x = torch.randn(1, 3, 128, 192)
     with torch.no_grad():
         assert again is not None and torch.equal(again(x, 64), model.policy_net(x, 64))
+        assert again.detail_weight == detail
 
 
 def test_a_policy_network_of_a_damaged_file_is_refused_and_not_made(tmp_path: Path) -> None:
