@@ -18,7 +18,7 @@ from segstream.models import load_model
 from segstream.models.registry import untrained_model
 from segstream.policies import score
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores
+from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores, with_detail
 
 
 def write_data(folder: Path) -> np.ndarray:
@@ -59,24 +59,15 @@ def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
 
 def test_detail_is_weighed_in_a_policy_whose_scores_are_set_anew(tmp_path: Path) -> None:
     image = write_data(tmp_path)
-    options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--out", str(tmp_path)]
-    done = CliRunner().invoke(main, ["untrained-rn18", "--name", "one", "--detail", "2", "--share", "0.5", *options])
-    assert done.exit_code == 0, done.output
-    one, plain = load_model(tmp_path / "one.safetensors"), untrained_model()
-    assert one.policy_net is not None and plain.policy_net is not None
-    found = evaluate(one, "camvid", str(tmp_path), "train", "learned", device="cpu")
-    assert found.high_share == pytest.approx(0.5, abs=0.02)
-    x = to_input(image, fit((120, 160), one.spec.size, 64), one.spec.mean, one.spec.std)
+    model, plain = untrained_model(), untrained_model()
+    model.policy_net = with_detail(model, 2.0, 0.5)
+    assert plain.policy_net is not None
+    x = to_input(image, fit((120, 160), model.spec.size, 64), model.spec.mean, model.spec.std)
     with torch.no_grad():
-        added = one.policy_net(x, 64) - plain.policy_net(x, 64)  # [1, GH, GW], but for the bias
-        expected = 2 * score("heuristic", x, 64).clamp(min=1e-4).log()
-    torch.testing.assert_close(added - added.mean(), expected - expected.mean(), atol=0.02, rtol=0)
-
-    again = ["--name", "two", "--detail", "0", "--share", "0.5", *options]
-    done = CliRunner().invoke(main, [str(tmp_path / "one.safetensors"), *again])
-    assert done.exit_code == 0, done.output
-    two = load_model(tmp_path / "two.safetensors").policy_net
-    assert two is not None and two.detail_weight is None
+        added = model.policy_net(x, 64) - plain.policy_net(x, 64)  # [1, GH, GW]
+        torch.testing.assert_close(added, 2 * score("heuristic", x, 64).clamp(min=1e-4).log())
+    assert with_detail(model, 0.0, 0.5).detail_weight is None
+    options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--out", str(tmp_path)]
     alone = CliRunner().invoke(main, ["untrained-rn18", "--detail", "2", *options])
     assert isinstance(alone.exception, UsageError) and "give --policy-from MODEL and --share" in str(alone.exception)
 
@@ -84,12 +75,12 @@ def test_detail_is_weighed_in_a_policy_whose_scores_are_set_anew(tmp_path: Path)
 def test_writes_weights_and_card(tmp_path: Path) -> None:
     image = write_data(tmp_path)
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--name", "mine", "--out", str(tmp_path)]
-    options += ["--prior", "0.5", "--share", "0.5", "--shallow", "4", "--shallow", "2"]
+    options += ["--prior", "0.5", "--share", "0.5", "--detail", "2", "--shallow", "4", "--shallow", "2"]
     done = CliRunner().invoke(main, ["untrained-rn18", "--policy-from", "untrained-rn18", *options])
     assert done.exit_code == 0, done.output
     model = load_model(tmp_path / "mine.safetensors")
     assert model.spec.name == "mine" and model.spec.policy == "learned" and model.policy_net is not None
-    assert model.network.shallow == (2, 4)
+    assert model.network.shallow == (2, 4) and model.policy_net.detail_weight == 2
     card = (tmp_path / "mine.md").read_text()
     assert "where the stage is 2 and 4 (`shallow`)" in card
     assert card.startswith("# mine") and "research" in card and f"{model.spec.results['camvid_high_miou']:.3f}" in card
@@ -99,7 +90,7 @@ def test_writes_weights_and_card(tmp_path: Path) -> None:
     torch.testing.assert_close(moved.detach(), class_prior(class_shares(labels, 11), 0.5), atol=2e-3, rtol=1e-2)
     assert moved[0] > 1 and moved[0] == moved.max()
     assert model.spec.training["prior"] == 0.5
-    found = evaluate(model, "camvid", str(tmp_path), "train", size=(160, 120), device="cpu")
+    found = evaluate(model, "camvid", str(tmp_path), "train", device="cpu")
     assert found.high_share == 0.5  # by the threshold in the file
     wrong = CliRunner().invoke(main, ["untrained-rn18", "--shallow", "5", *options[:8]])
     assert isinstance(wrong.exception, UsageError) and "of [1, 2, 3, 4], not [5]" in str(wrong.exception)
