@@ -262,6 +262,8 @@ def run_training(
         if len({getattr(config, key) for config in configs}) > 1:
             raise UsageError(f"trainings side by side share their data, but differ in {key}: train them one by one.")
     leaders = {c.name: leader_of(c, configs).name for c in configs if c.taught_by is not None}
+    # Who teaches steps first: its answers are then of the same step, and a fault is found where it is.
+    configs = sorted(configs, key=lambda config: config.name in leaders)
     check_files(configs)
     for config in configs:
         make_folder(out / config.name)

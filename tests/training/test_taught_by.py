@@ -71,7 +71,7 @@ def test_the_command_lets_a_seed_learn_from_its_own(camvid: Path, tmp_path: Path
     tiny = "encoder: efficientnet-lite1\ncrop: [128, 64]\nbatch: 2\nepochs: 1\nevaluations: 1\nwarmup: 2\n"
     for name, more in (("lead", "mode: dense\n"), ("taught", "mode: dense\ntaught_by: lead\ndistill: 2.0\n")):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n{tiny}{more}")
-    files = [f"--config={tmp_path / name}.yaml" for name in ("lead", "taught")]
+    files = [f"--config={tmp_path / name}.yaml" for name in ("taught", "lead")]  # the leader steps first all the same
     options = ["--data", str(camvid), "--device", "cpu", "--out", str(tmp_path / "out"), "--seeds", "1"]
     main([*files, *options], standalone_mode=False)
     found = load_checkpoint(tmp_path / "out/taught-1/checkpoint.pt", CPU)["job"]["averaged"]
