@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segstream.datasets import IGNORE
+from segstream.geometry import STRIDE, fit
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in luma
 
@@ -133,6 +134,17 @@ def colour_change(chance: Tensor, jitter: float, average: Tensor) -> tuple[Tenso
     middle = (average @ grey)[:, None]
     offset = (brightness * (1 - contrast) * middle).expand(-1, 3)
     return matrix, offset
+
+
+def seen_size(images: tuple[int, int], input_size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Width and height that the network sees images of a height and width at, by the setting `input_size`.
+
+    As in use they keep their shape. None is their own size.
+    """
+    if input_size is None:
+        return None
+    height, width = fit(images, input_size, STRIDE).content
+    return width, height
 
 
 def scaled(images: Tensor, size: tuple[int, int]) -> Tensor:

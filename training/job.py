@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segstream.geometry import fit
 from segstream.models import ModelSpec, PolicyNet, SwiftNet
 from segstream.models.spec import IMAGENET_MEAN, IMAGENET_STD
-from segstream.training.augment import augment
+from segstream.training.augment import augment, seen_size
 from segstream.training.config import TrainConfig
 from segstream.training.objective import TERMS, Objective, judged, needs_judge, parameter_groups
 from segstream.training.paste import Objects, paste
@@ -75,9 +74,7 @@ class Job:
         self.seed = config.seed
         self.spec = spec
         self.objects = objects
-        self.size: tuple[int, int] | None = None  # width and height of images at scale 1 where it is not their own
-        if config.input_size is not None:
-            self.size = fit(image_size, config.input_size, config.block).content[::-1]
+        self.size = seen_size(image_size, config.input_size)  # of images at scale 1
         self.leader: Job | None = None
         self.lesson: tuple[list[Tensor], list[Tensor]] = ([], [])  # weights of its copy here, and its own
         with torch.random.fork_rng(devices=[]):

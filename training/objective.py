@@ -76,8 +76,8 @@ class Objective(nn.Module):
         if self.policy_net is not None:
             # In full precision: in bfloat16 neighbouring scores are equal, and which block comes first is chance.
             with torch.autocast(x.device.type, enabled=False):
-                policy_logits = self.policy_net(x.float(), block)
-                own_logits = self.policy_net.own_part(policy_logits, x.float(), block)  # which alone foretell
+                own_logits = self.policy_net.own_logits(x.float(), block)  # which alone foretell
+                policy_logits = self.policy_net.with_detail(own_logits, x.float(), block)
         if config.mode == "policy" and own_logits is not None:
             policy = regression_loss(own_logits, losses.border_density(labels, self.border_weights, block))
             return torch.stack([policy, torch.zeros_like(policy), torch.zeros_like(policy), policy.detach()])

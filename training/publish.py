@@ -20,8 +20,7 @@ from segstream.datasets import open_dataset
 from segstream.errors import SegstreamError, UsageError
 from segstream.evaluate import EvalReport, evaluate
 from segstream.geometry import fit, to_input
-from segstream.models import Model, PolicyNet, load_model, save_model
-from segstream.models.policy_net import policy_shaped_as
+from segstream.models import Model, load_model, save_model
 from segstream.models.registry import WEIGHTS
 from segstream.training.checkpoint import make_folder, replace_file
 from segstream.training.data import Store
@@ -93,8 +92,8 @@ def move_scores(model: Model, data_dir: str | None, share: float) -> None:
     move_policy(model.policy_net, torch.cat(found), share)
 
 
-def with_detail(model: Model, weight: float, share: float | None) -> PolicyNet:
-    """The model's policy network with another weight of detail; 0 leaves it out.
+def weigh_detail(model: Model, weight: float, share: float | None) -> None:
+    """Let detail weigh so much in the model's learned policy; 0 leaves it out.
 
     Raises:
         UsageError: if the model has none, or no `share` is given to set its scores anew by.
@@ -102,12 +101,7 @@ def with_detail(model: Model, weight: float, share: float | None) -> PolicyNet:
     if model.policy_net is None or share is None:
         lacks = f"{model.spec.name} has no learned policy" if model.policy_net is None else "all scores move with it"
         raise UsageError(f"--detail cannot be set: {lacks}; give --policy-from MODEL and --share SHARE.")
-    weights = {k: v for k, v in model.policy_net.state_dict().items() if k != "detail"}
-    made = policy_shaped_as({**weights, "detail": torch.zeros(())} if weight else weights)
-    if made is None:  # it was made of such weights
-        raise RuntimeError("a policy network's own weights are of no policy network")
-    made.load_state_dict({**weights, "detail": torch.tensor(weight)} if weight else weights)
-    return made.eval()
+    model.policy_net.detail = torch.tensor(weight) if weight else None
 
 
 def make_shallow(model: Model, stages: tuple[int, ...]) -> None:
@@ -262,7 +256,7 @@ def main(
     if shallow:
         make_shallow(loaded, shallow)
     if detail is not None:
-        loaded.policy_net = with_detail(loaded, detail, share)
+        weigh_detail(loaded, detail, share)
     if share is not None:
         move_scores(loaded, data_dir, share)
         thresholds["learned"] = 0.5

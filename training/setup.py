@@ -12,8 +12,8 @@ from segstream.datasets import open_dataset
 from segstream.datasets.camvid import CLASSES as CAMVID_CLASSES
 from segstream.datasets.drawn import open_demo
 from segstream.errors import UsageError
-from segstream.geometry import STRIDE, fit
 from segstream.palettes import CAMVID, CITYSCAPES
+from segstream.training.augment import seen_size
 from segstream.training.config import TrainConfig
 from segstream.training.data import Joined, Store
 from segstream.training.losses import class_shares
@@ -93,8 +93,7 @@ def whole_split(store: Store, device: torch.device, size: tuple[int, int] | None
     Args:
         size: width and height that the network sees them at, but for their shape, which they keep; None is their own.
     """
-    if size is not None:
-        size = fit(store.size, size, STRIDE).content[::-1]
+    size = seen_size(store.size, size)
     if store.cached and len(store) <= SPLIT_LIMIT:
         return Split(store.images, store.labels, size)
     count = min(len(store), SPLIT_LIMIT)

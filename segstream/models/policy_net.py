@@ -54,14 +54,17 @@ class PolicyNet(nn.Module):
         Returns:
             [N, GH, GW]; a block is worth high resolution where its logit is above 0.
         """
+        return self.with_detail(self.own_logits(x, block), x, block)
+
+    def own_logits(self, x: Tensor, block: int) -> Tensor:
+        """What the network itself says, [N, GH, GW], without detail; the same arguments."""
         rows, columns = x.shape[-2] // block, x.shape[-1] // block
         small = F.interpolate(x, size=(rows * 32, columns * 32), mode="nearest")
-        logits = self.layers(small).squeeze(1)
-        return logits if self.detail is None else logits + self.detail * log_detail(x, block)
+        return self.layers(small).squeeze(1)
 
-    def own_part(self, logits: Tensor, x: Tensor, block: int) -> Tensor:
-        """What the network itself says in `logits` [N, GH, GW], which `forward` gave for the rest: without detail."""
-        return logits if self.detail is None else logits - self.detail * log_detail(x, block)
+    def with_detail(self, logits: Tensor, x: Tensor, block: int) -> Tensor:
+        """What `forward` gives, from the `own_logits` [N, GH, GW] of the same image and block."""
+        return logits if self.detail is None else logits + self.detail * log_detail(x, block)
 
     @property
     def detail_weight(self) -> float | None:

@@ -18,7 +18,7 @@ from segstream.models import load_model
 from segstream.models.registry import untrained_model
 from segstream.policies import score
 from segstream.training.losses import class_prior, class_shares
-from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores, with_detail
+from segstream.training.publish import best_options, enlarged, main, move_logits, move_scores, weigh_detail
 
 
 def write_data(folder: Path) -> np.ndarray:
@@ -60,13 +60,14 @@ def test_a_share_moves_the_scores_of_the_learned_policy(tmp_path: Path) -> None:
 def test_detail_is_weighed_in_a_policy_whose_scores_are_set_anew(tmp_path: Path) -> None:
     image = write_data(tmp_path)
     model, plain = untrained_model(), untrained_model()
-    model.policy_net = with_detail(model, 2.0, 0.5)
-    assert plain.policy_net is not None
+    weigh_detail(model, 2.0, 0.5)
+    assert model.policy_net is not None and plain.policy_net is not None
     x = to_input(image, fit((120, 160), model.spec.size, 64), model.spec.mean, model.spec.std)
     with torch.no_grad():
         added = model.policy_net(x, 64) - plain.policy_net(x, 64)  # [1, GH, GW]
         torch.testing.assert_close(added, 2 * score("heuristic", x, 64).clamp(min=1e-4).log())
-    assert with_detail(model, 0.0, 0.5).detail_weight is None
+    weigh_detail(model, 0.0, 0.5)
+    assert model.policy_net.detail_weight is None and "detail" not in model.policy_net.state_dict()
     options = ["--data", str(tmp_path), "--device", "cpu", "--limit", "1", "--out", str(tmp_path)]
     alone = CliRunner().invoke(main, ["untrained-rn18", "--detail", "2", *options])
     assert isinstance(alone.exception, UsageError) and "give --policy-from MODEL and --share" in str(alone.exception)

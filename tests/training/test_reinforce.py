@@ -151,11 +151,24 @@ def objective(**settings: Any) -> tuple[Objective, torch.Tensor, torch.Tensor]:
     return made, x, torch.randint(0, 3, (4, 64, 128), generator=generator)
 
 
+def own_scores(made: Objective) -> list[torch.Tensor]:
+    """What the policy network's layers will say, [4, 1, 2] a step, each with the gradient that it then gets."""
+    found: list[torch.Tensor] = []
+
+    def keep(_: object, __: object, out: torch.Tensor) -> torch.Tensor:  # out [4, 1, 1, 2]
+        found.append(out.squeeze(1))
+        found[-1].retain_grad()
+        return found[-1].unsqueeze(1)
+
+    assert made.policy_net is not None
+    made.policy_net.layers.register_forward_hook(keep)
+    return found
+
+
 def test_only_judged_images_teach_the_policy() -> None:
     made, x, labels = objective(judged=0.25, distill=0.0)
     assert judged(made.config, 4) == slice(3, None, 4)  # the last one, where drawn scenes lie
-    seen: list[torch.Tensor] = []
-    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), seen.append(out))[1])  # type: ignore[union-attr]
+    seen = own_scores(made)
     judge = torch.zeros(1, 3, 16, 32)
     made(x, labels, 3, torch.Generator().manual_seed(0), judge)[0].backward()
     grad = seen[0].grad
@@ -167,8 +180,7 @@ def test_the_judge_judges_gains_and_teachers_are_distilled_from() -> None:
     made, x, labels = objective(distill=2.0)
     generator = torch.Generator().manual_seed(2)
     judge, teacher = (3 * torch.randn(4, 3, 16, 32, generator=generator) for _ in range(2))
-    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
-    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
+    scores = own_scores(made)
     logits: list[torch.Tensor] = []  # the network's [4, 3, 16, 32]
     made.network.register_forward_hook(lambda _, __, out: logits.append(out))
     loss, task, distill, policy = made(x, labels, 3, torch.Generator().manual_seed(0), judge, teacher)
@@ -187,8 +199,7 @@ def test_the_judge_judges_gains_and_teachers_are_distilled_from() -> None:
 @pytest.mark.parametrize("how", ["reinforce", "regression"])
 def test_borders_teach_the_policy_whatever_the_network_says(how: str) -> None:
     made, x, labels = objective(reward="borders", policy_loss=how, distill=0.0, judged=0.25)
-    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
-    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
+    scores = own_scores(made)
     made(x, labels, 3, torch.Generator().manual_seed(0))[0].backward()
     expected = scores[0].detach().requires_grad_()
     grid, threshold = sample_blocks(expected, 3, torch.Generator().manual_seed(0))
@@ -205,23 +216,19 @@ def test_detail_weighs_in_what_is_chosen_and_not_in_what_is_learned() -> None:
     made, x, labels = objective(reward="borders", policy_loss="regression", distill=0.0, detail=50.0)
     x[:, :, :, 64:] *= 1e-3  # every second block has hardly any
     grids: list[Grid] = []
-    logits: list[torch.Tensor] = []  # [4, 1, 2], what the last layer says
+    logits = own_scores(made)
     made.network.register_forward_pre_hook(lambda _, args: grids.append(args[1]))
-    assert made.policy_net is not None
-    last = made.policy_net.layers[-1]
-    last.register_forward_hook(lambda _, __, out: (out.retain_grad(), logits.append(out))[1])
     made(x, labels, 4, torch.Generator().manual_seed(0))[0].backward()
     assert grids[0].high[:, 0, 0].all() and not grids[0].high[:, 0, 1].any()
     expected = logits[0].detach().requires_grad_()
-    regression_loss(expected[:, 0], border_density(labels, class_weights(SHARES, 1.0), 64)).backward()
+    regression_loss(expected, border_density(labels, class_weights(SHARES, 1.0), 64)).backward()
     torch.testing.assert_close(logits[0].grad, expected.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_whole_images_teach_the_policy_as_the_others_do() -> None:
     made, x, labels = objective(reward="borders", policy_loss="regression", distill=0.0, whole=0.5)
-    scores: list[torch.Tensor] = []  # the policy network's [4, 1, 2]
+    scores = own_scores(made)
     grids: list[Grid] = []
-    made.policy_net.register_forward_hook(lambda _, __, out: (out.retain_grad(), scores.append(out))[1])  # type: ignore[union-attr]
     made.network.register_forward_pre_hook(lambda _, args: grids.append(args[1]))
     made(x, labels, 5, torch.Generator().manual_seed(0))[0].backward()
     for seed in range(1, 9):
