@@ -198,8 +198,10 @@ def test_recording_goes_on_after_a_lost_connection(rtsp, tmp_path: Path) -> None
     assert summary.interrupted and any("connection lost" in warning for warning in summary.warnings)
     after = read_video(tmp_path / "out.mp4")
     steps = np.diff([float(time) for time in after.times])
-    assert len(after.times) == summary.frames > 60
+    assert len(after.times) == summary.frames
     assert steps.min() > 0 and 0.9 < steps.max() < 4  # the loss is a gap in time
+    before = int(steps.argmax()) + 1  # how many frames there are depends on how busy the machine is
+    assert before > 5 and len(after.times) - before > 5
     assert float(after.times[-1]) == pytest.approx(5.5, abs=2)
     assert after.audio_codec == "aac" and float(after.audio[-1][0]) == pytest.approx(float(after.times[-1]), abs=1)
 
