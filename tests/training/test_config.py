@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from segstream.errors import UsageError
+from segstream.models import DEFAULT_MODEL
 from segstream.training.config import TrainConfig, from_dict, load_config
 from segstream.training.train import parse_settings
 
@@ -22,6 +23,18 @@ def test_settings_of_the_command_line_win(tmp_path: Path) -> None:
     for wrong in ({"epochs": float("inf")}, {"lr": "nan"}, {"lr": "fast"}):
         with pytest.raises(UsageError, match=f"the setting {next(iter(wrong))} cannot be .* expected a number"):
             load_config(path, wrong)
+
+
+def test_the_configurations_of_the_project_are_whole() -> None:
+    files = sorted((Path(__file__).resolve().parents[2] / "training" / "configs").glob("*.yaml"))
+    given = {"camvid-policy": {"init": DEFAULT_MODEL}}  # what README gives it on the command line
+    found = {file.stem: load_config(file, given.get(file.stem)) for file in files}
+    assert "camvid-reinforce" in found and all(config.name == name for name, config in found.items())
+    for config in found.values():
+        if config.taught_by is not None:  # the two are compared: all that makes images must be alike
+            leader = found[config.taught_by]
+            for key in ("epochs", "batch", "input_size", "crop", "scale", "aspect", "scenes", "pasted"):
+                assert getattr(config, key) == getattr(leader, key), f"{config.name}: {key}"
 
 
 @pytest.mark.parametrize("name", ["camvid/rn18", "", "..", "/tmp/x"])
